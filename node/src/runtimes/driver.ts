@@ -1,0 +1,127 @@
+import type { Duplex } from 'node:stream'
+
+/** An isolation technology behind the port. */
+export type RuntimeName = 'gvisor' | 'container' | 'microvm' | 'simulated'
+
+/** What a runtime was seen to do on this host. Found by probing, never by asking whether a file exists. */
+export interface Capabilities {
+  readonly available: boolean
+  /** Why not, and the command that mends it. Present exactly when `available` is false. */
+  readonly unavailable?: { readonly reason: string; readonly remedy: string }
+  /** Version line of the runtime in force, for records and refusals. */
+  readonly version: string
+  /** One sentence for people: what stands between the code inside and the host. */
+  readonly isolation: string
+  /** `strong`: own kernel surface; `weak`: the host's kernel; `none`: simulated. */
+  readonly strength: 'strong' | 'weak' | 'none'
+  readonly memorySnapshot: boolean
+  readonly diskStop: boolean
+  readonly freeze: boolean
+  readonly resize: boolean
+  /** Limits this runtime really enforces, and how a full one shows inside. */
+  readonly limits: Readonly<Record<'cpu' | 'memory' | 'processes' | 'disk' | 'openFiles', 'enforced' | 'reported' | 'none'>>
+  /** Sentences on what is weaker than a reader would expect. */
+  readonly notes: readonly string[]
+}
+
+export interface MachineLimits {
+  /** 1000 is one CPU. */
+  readonly cpuMillis: number
+  readonly memoryBytes: number
+  readonly processes: number
+  readonly diskBytes: number
+  readonly openFiles: number
+}
+
+export interface MachineSpec {
+  /** `sbx_` and 20 lowercase base32 characters: fixed length, since runsc matches ids by prefix. */
+  readonly id: string
+  /** The sandbox's own folder, exists, 0700. */
+  readonly directory: string
+  /** Absolute path of the template's EROFS file. Ignored by `simulated`. */
+  readonly imagePath: string
+  readonly hostname: string
+  readonly limits: MachineLimits
+  /** First host id of this sandbox's own range of 65,536. */
+  readonly uidBase: number
+  /** The node's hard end, enforced without any daemon. Unix ms. */
+  readonly deadlineUnixMs: number | null
+}
+
+/** Plain data, enough for `recover` in another daemon process. JSON. */
+export interface MachineRecord {
+  readonly runtime: RuntimeName
+  readonly id: string
+  readonly directory: string
+  readonly shimPid: number
+  /** Field 22 of /proc/pid/stat: a pid alone identifies nothing. */
+  readonly shimStartTime: number
+  readonly runtimePid: number
+  readonly runtimeStartTime: number
+  readonly version: string
+}
+
+/** How a machine came to its end, as the host saw it. */
+export interface MachineExit {
+  readonly cause: 'killed' | 'exited' | 'oom' | 'deadline' | 'fault' | 'hostLost'
+  readonly code: number | null
+  readonly signal: string | null
+  readonly oomKills: number
+  readonly atUnixMs: number
+  readonly message: string
+}
+
+export interface Usage {
+  readonly memoryBytes: number
+  readonly memoryPeakBytes: number
+  readonly memoryLimitBytes: number
+  readonly cpuMs: number
+  readonly hostProcesses: number
+  readonly oomKills: number
+}
+
+/** What a teardown really removed. */
+export interface Receipt {
+  readonly processes: number
+  readonly cgroups: number
+  readonly mounts: number
+  readonly files: number
+  readonly durationMs: number
+}
+
+export interface MachineImage {
+  readonly runtime: RuntimeName
+  readonly version: string
+  readonly files: readonly { readonly name: string; readonly path: string; readonly bytes: number; readonly sha256: string }[]
+}
+
+export interface Machine extends AsyncDisposable {
+  readonly record: MachineRecord
+  /** Stage timings of start or restore, ms by stage name. */
+  readonly timings: Readonly<Record<string, number>>
+  /** One link session. Speaks HTTP/2 (docs/reference/guest-protocol.md); a newer one replaces it. */
+  connectGuest(signal: AbortSignal): Promise<Duplex>
+  /** Resolves once, never rejects. */
+  readonly exited: Promise<MachineExit>
+  /** Probed now, not remembered. */
+  state(signal: AbortSignal): Promise<'running' | 'frozen' | 'ended'>
+  freeze(signal: AbortSignal): Promise<void>
+  thaw(signal: AbortSignal): Promise<void>
+  checkpoint(target: string, options: { leaveRunning: boolean }, signal: AbortSignal): Promise<MachineImage>
+  /** Answers with the limits in force, read back. */
+  resize(limits: Partial<MachineLimits>, signal: AbortSignal): Promise<MachineLimits>
+  setDeadline(unixMs: number | null, signal: AbortSignal): Promise<void>
+  usage(signal: AbortSignal): Promise<Usage>
+  /** Ends it whatever its state, without help from the guest, and frees everything. Repeatable. */
+  destroy(signal: AbortSignal): Promise<Receipt>
+}
+
+export interface RuntimeDriver {
+  readonly name: RuntimeName
+  /** By doing: boots a sandbox, runs a command in it, ends it. */
+  probe(signal: AbortSignal): Promise<Capabilities>
+  start(spec: MachineSpec, signal: AbortSignal): Promise<Machine>
+  restore(image: MachineImage, spec: MachineSpec, signal: AbortSignal): Promise<Machine>
+  /** After a daemon restart. Undefined when what the record names is gone; its leftovers are removed then. */
+  recover(record: MachineRecord, signal: AbortSignal): Promise<Machine | undefined>
+}

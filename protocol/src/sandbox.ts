@@ -1,0 +1,171 @@
+import { z } from 'zod'
+import { projectIdSchema, sandboxIdSchema } from './ids.ts'
+import { limits, sandboxLimits } from './limits.ts'
+
+const bounded = (range: { min: number; default: number; max: number }) =>
+  z.int().min(range.min).max(range.max).default(range.default)
+
+/** What a sandbox may use. CPU in thousandths of one CPU, sizes in MiB. */
+export const limitsSchema = z.object({
+  cpuMillis: bounded(sandboxLimits.cpuMillis),
+  memoryMib: bounded(sandboxLimits.memoryMib),
+  diskMib: bounded(sandboxLimits.diskMib),
+  processes: bounded(sandboxLimits.processes),
+  openFiles: bounded(sandboxLimits.openFiles),
+})
+export type SandboxLimits = z.infer<typeof limitsSchema>
+
+export const runtimeNameSchema = z.enum(['gvisor', 'microvm', 'container', 'simulated'])
+export type RuntimeName = z.infer<typeof runtimeNameSchema>
+
+export const envSchema = z
+  .record(
+    // biome-ignore lint: NUL is the point
+    z
+      .string()
+      .regex(/^[^=\u0000]+$/, 'a name has no "=" and no NUL')
+      .max(256),
+    z
+      .string()
+      .max(131_072)
+      .refine((value) => !value.includes('\0'), 'a value has no NUL'),
+  )
+  .refine((env) => Object.keys(env).length <= limits.envCount, `at most ${limits.envCount} variables`)
+
+export const labelsSchema = z
+  .record(z.string().min(1).max(limits.labelKeyLength), z.string().max(limits.labelValueLength))
+  .refine((labels) => Object.keys(labels).length <= limits.labelCount, `at most ${limits.labelCount} labels`)
+
+const timeoutSchema = z.int().min(limits.timeoutMinMs).max(limits.timeoutMaxMs)
+export const endActionSchema = z.enum(['delete', 'stop'])
+
+/** What happens to a sandbox that nobody holds. */
+export const idlePolicySchema = z.object({ afterMs: timeoutSchema, action: endActionSchema })
+export type IdlePolicy = z.infer<typeof idlePolicySchema>
+
+/** The body of create. */
+export const createSandboxSchema = z.object({
+  template: z.string().min(1).max(limits.nameLength).default('base'),
+  runtime: runtimeNameSchema.optional(),
+  name: z.string().min(1).max(limits.nameLength).optional(),
+  env: envSchema.default({}),
+  labels: labelsSchema.default({}),
+  limits: limitsSchema.partial().default({}),
+  user: z.string().min(1).max(64).optional(),
+  workdir: z.string().min(1).max(limits.pathBytes).optional(),
+  timeoutMs: timeoutSchema.default(limits.timeoutDefaultMs),
+  onTimeout: endActionSchema.default('delete'),
+  idle: idlePolicySchema.optional(),
+  onHostLost: endActionSchema.default('delete'),
+})
+export type CreateSandbox = z.infer<typeof createSandboxSchema>
+export type CreateSandboxInput = z.input<typeof createSandboxSchema>
+
+export const sandboxStateSchema = z.enum([
+  'creating',
+  'running',
+  'paused',
+  'stopping',
+  'stopped',
+  'starting',
+  'deleting',
+  'ended',
+])
+export type SandboxState = z.infer<typeof sandboxStateSchema>
+
+/** Why a sandbox ended (invariant 2). */
+export const endCauseSchema = z.enum([
+  'deadline',
+  'idle',
+  'deleted',
+  'out_of_memory',
+  'host_lost',
+  'policy',
+  'fault',
+  'create_failed',
+])
+export type EndCause = z.infer<typeof endCauseSchema>
+
+/** What a teardown really removed (invariant 4). */
+export const receiptSchema = z.object({
+  processes: z.int(),
+  cgroups: z.int(),
+  mounts: z.int(),
+  files: z.int(),
+  durationMs: z.number(),
+})
+export type Receipt = z.infer<typeof receiptSchema>
+
+/** How and when it ended. Can be asked for until `limits.tombstoneKeptMs` have passed. */
+export const endedSchema = z.object({
+  cause: endCauseSchema,
+  by: z.string().nullable(),
+  atMs: z.number(),
+  message: z.string(),
+  receipt: receiptSchema.nullable(),
+})
+export type Ended = z.infer<typeof endedSchema>
+
+/** Isolation in force (invariant 11). */
+export const isolationSchema = z.object({
+  runtime: runtimeNameSchema,
+  version: z.string(),
+  strength: z.enum(['strong', 'weak', 'none']),
+  description: z.string(),
+  notes: z.array(z.string()),
+})
+export type Isolation = z.infer<typeof isolationSchema>
+
+/** A sandbox as the API shows it. Times are Unix ms. */
+export const sandboxSchema = z.object({
+  id: sandboxIdSchema,
+  project: projectIdSchema,
+  name: z.string().nullable(),
+  state: sandboxStateSchema,
+  version: z.int(),
+  template: z.string(),
+  imageDigest: z.string(),
+  isolation: isolationSchema,
+  limits: limitsSchema,
+  labels: z.record(z.string(), z.string()),
+  user: z.string(),
+  workdir: z.string(),
+  createdAtMs: z.number(),
+  expiresAtMs: z.number(),
+  onTimeout: endActionSchema,
+  idle: idlePolicySchema.nullable(),
+  onHostLost: endActionSchema,
+  network: z.literal('none'),
+  ended: endedSchema.nullable(),
+  timings: z.record(z.string(), z.number()),
+})
+export type Sandbox = z.infer<typeof sandboxSchema>
+
+/** Something that keeps a sandbox from being idle. */
+export const holderSchema = z.object({
+  kind: z.enum(['process', 'terminal', 'connection', 'lease']),
+  name: z.string(),
+  sinceMs: z.number(),
+  untilMs: z.number().nullable(),
+})
+export type Holder = z.infer<typeof holderSchema>
+
+/** What keeps it alive, and what will happen when. */
+export const lifecycleSchema = z.object({
+  state: sandboxStateSchema,
+  holders: z.array(holderSchema),
+  idleSinceMs: z.number().nullable(),
+  next: z.array(z.object({ atMs: z.number(), action: endActionSchema, because: z.string() })),
+  explanation: z.string(),
+})
+export type Lifecycle = z.infer<typeof lifecycleSchema>
+
+/** One entry of a sandbox's ordered log. `seq` is the cursor. */
+export const eventSchema = z.object({
+  seq: z.int(),
+  atMs: z.number(),
+  sandbox: sandboxIdSchema,
+  type: z.string(),
+  data: z.record(z.string(), z.unknown()),
+})
+export type SandboxEvent = z.infer<typeof eventSchema>
