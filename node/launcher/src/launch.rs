@@ -1,0 +1,360 @@
+//! LAUNCH.json (docs/reference/launcher-protocol.md), parsed once.
+
+use crate::fault::{Fault, Outcome};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Gvisor,
+    Container,
+}
+
+/// A program with its whole environment.
+#[derive(Debug, Clone)]
+pub struct Command {
+    pub argv: Vec<String>,
+    pub env: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub memory_bytes: u64,
+    pub cpu_millis: u64,
+    pub pids: u64,
+}
+
+/// A cgroup2 directory for the guest agent's own use.
+#[derive(Debug, Clone)]
+pub struct Delegate {
+    pub root_uid: u32,
+    pub owner_uid: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct CgroupPlan {
+    pub parent: String,
+    pub limits: Limits,
+    pub delegate: Option<Delegate>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Mask {
+    File { file: PathBuf, over: PathBuf },
+    Empty(PathBuf),
+}
+
+#[derive(Debug, Clone)]
+pub struct Disk {
+    pub image: PathBuf,
+    pub mountpoint: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Rootfs {
+    pub erofs: PathBuf,
+    pub mountpoint: PathBuf,
+    pub overlay_upper: PathBuf,
+    pub overlay_work: PathBuf,
+    pub merged: PathBuf,
+    pub idmap_base: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Gvisor {
+    pub control_socket: PathBuf,
+    pub calls: Vec<(String, Value)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Launch {
+    pub id: String,
+    pub directory: PathBuf,
+    pub kind: Kind,
+    pub create: Command,
+    pub start: Option<Command>,
+    pub pid_file: Option<PathBuf>,
+    pub state_files: Vec<PathBuf>,
+    pub timeout_ms: u64,
+    pub timer_slack_ns: u64,
+    pub cpu_affinity_count: Option<usize>,
+    pub oom_score_adj: i32,
+    pub cgroup: CgroupPlan,
+    pub masks: Vec<Mask>,
+    pub disk: Option<Disk>,
+    pub rootfs: Option<Rootfs>,
+    pub gvisor: Option<Gvisor>,
+    pub deadline_unix_ms: Option<i64>,
+}
+
+/// One object of the document, with its place for messages.
+struct Fields<'a> {
+    object: &'a Map<String, Value>,
+    place: String,
+}
+
+fn bad(place: &str, wanted: &str) -> Fault {
+    Fault::new(
+        "invalid_request",
+        "launch",
+        format!("cannot read LAUNCH.json: {place} must be {wanted}"),
+    )
+}
+
+impl<'a> Fields<'a> {
+    fn of(value: &'a Value, place: &str) -> Outcome<Self> {
+        let object = value.as_object().ok_or_else(|| bad(place, "an object"))?;
+        Ok(Self {
+            object,
+            place: place.to_owned(),
+        })
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("{}.{name}", self.place)
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.object.get(name).filter(|value| !value.is_null())
+    }
+
+    fn child(&self, name: &str) -> Outcome<Option<Fields<'a>>> {
+        self.get(name)
+            .map(|value| Fields::of(value, &self.place(name)))
+            .transpose()
+    }
+
+    fn text(&self, name: &str) -> Outcome<String> {
+        let text = self
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty() && !text.contains('\0'));
+        text.map(str::to_owned)
+            .ok_or_else(|| bad(&self.place(name), "a string"))
+    }
+
+    fn path(&self, name: &str) -> Outcome<PathBuf> {
+        let path = PathBuf::from(self.text(name)?);
+        if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err(bad(&self.place(name), "an absolute path"))
+        }
+    }
+
+    fn number(&self, name: &str) -> Outcome<u64> {
+        self.get(name)
+            .and_then(Value::as_u64)
+            .ok_or_else(|| bad(&self.place(name), "a whole number from 0"))
+    }
+
+    fn uid(&self, name: &str) -> Outcome<u32> {
+        u32::try_from(self.number(name)?).map_err(|_| bad(&self.place(name), "a user id"))
+    }
+
+    fn list(&self, name: &str) -> Outcome<&'a [Value]> {
+        match self.get(name) {
+            None => Ok(&[]),
+            Some(value) => value
+                .as_array()
+                .map(Vec::as_slice)
+                .ok_or_else(|| bad(&self.place(name), "a list")),
+        }
+    }
+
+    fn command(&self, name: &str) -> Outcome<Option<Command>> {
+        let Some(fields) = self.child(name)? else {
+            return Ok(None);
+        };
+        let strings = fields
+            .list("argv")?
+            .iter()
+            .map(|value| value.as_str().map(str::to_owned));
+        let argv = strings
+            .collect::<Option<Vec<_>>>()
+            .filter(|argv| argv.first().is_some_and(|first| first.starts_with('/')));
+        let argv = argv.ok_or_else(|| {
+            bad(
+                &fields.place("argv"),
+                "strings that begin with an absolute path",
+            )
+        })?;
+        let mut env = Vec::new();
+        if let Some(variables) = fields.child("env")? {
+            for name in variables.object.keys() {
+                env.push((name.clone(), variables.text(name)?));
+            }
+        }
+        Ok(Some(Command { argv, env }))
+    }
+}
+
+impl Launch {
+    /// Reads and checks the whole document.
+    pub fn read(file: &Path) -> Outcome<Self> {
+        let text = std::fs::read(file)
+            .map_err(|error| Fault::os("launch", format!("read {}", file.display()), &error))?;
+        let value: Value = serde_json::from_slice(&text).map_err(|error| {
+            Fault::new(
+                "invalid_request",
+                "launch",
+                format!("cannot parse {}: {error}", file.display()),
+            )
+        })?;
+        Self::parse(&value)
+    }
+
+    pub fn parse(value: &Value) -> Outcome<Self> {
+        let fields = Fields::of(value, "launch")?;
+        let id = fields.text("id")?;
+        if id.len() > 64
+            || !id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        {
+            return Err(bad("launch.id", "at most 64 letters, digits, _ and -"));
+        }
+        let kind = match fields.text("kind")?.as_str() {
+            "gvisor" => Kind::Gvisor,
+            "container" => Kind::Container,
+            _ => return Err(bad("launch.kind", "gvisor or container")),
+        };
+        let adjust = fields
+            .get("oomScoreAdj")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        Ok(Self {
+            id,
+            directory: fields.path("directory")?,
+            kind,
+            create: fields
+                .command("create")?
+                .ok_or_else(|| bad("launch.create", "an object"))?,
+            start: fields.command("start")?,
+            pid_file: fields
+                .get("pidFile")
+                .map(|_| fields.path("pidFile"))
+                .transpose()?,
+            state_files: paths(fields.list("stateFiles")?)?,
+            timeout_ms: fields.number("timeoutMs")?,
+            timer_slack_ns: fields.number("timerSlackNs")?,
+            cpu_affinity_count: fields
+                .get("cpuAffinityCount")
+                .and_then(Value::as_u64)
+                .map(|count| count.max(1) as usize),
+            oom_score_adj: adjust.clamp(-1000, 1000) as i32,
+            cgroup: cgroup(&fields)?,
+            masks: masks(&fields)?,
+            disk: disk(&fields)?,
+            rootfs: rootfs(&fields)?,
+            gvisor: gvisor(&fields)?,
+            deadline_unix_ms: fields.get("deadlineUnixMs").and_then(Value::as_i64),
+        })
+    }
+}
+
+fn paths(values: &[Value]) -> Outcome<Vec<PathBuf>> {
+    let all = values.iter().map(|value| {
+        value
+            .as_str()
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    });
+    all.collect::<Option<Vec<_>>>()
+        .ok_or_else(|| bad("launch.stateFiles", "absolute paths"))
+}
+
+fn cgroup(launch: &Fields) -> Outcome<CgroupPlan> {
+    let fields = launch
+        .child("cgroup")?
+        .ok_or_else(|| bad("launch.cgroup", "an object"))?;
+    let parent = fields.text("parent")?;
+    if parent.starts_with('/')
+        || parent
+            .split('/')
+            .any(|part| part.is_empty() || part == "." || part == "..")
+    {
+        return Err(bad(
+            "launch.cgroup.parent",
+            "a relative path without . and ..",
+        ));
+    }
+    let delegate = fields.child("delegate")?;
+    let delegate = delegate.map(|delegate| -> Outcome<Delegate> {
+        Ok(Delegate {
+            root_uid: delegate.uid("rootUid")?,
+            owner_uid: delegate.uid("ownerUid")?,
+        })
+    });
+    let limits = Limits {
+        memory_bytes: fields.number("memoryBytes")?,
+        cpu_millis: fields.number("cpuMillis")?,
+        pids: fields.number("pids")?,
+    };
+    Ok(CgroupPlan {
+        parent,
+        limits,
+        delegate: delegate.transpose()?,
+    })
+}
+
+fn masks(launch: &Fields) -> Outcome<Vec<Mask>> {
+    let read = |(index, value): (usize, &Value)| {
+        let fields = Fields::of(value, &format!("launch.masks[{index}]"))?;
+        if fields.get("tmpfs").is_some() {
+            return Ok(Mask::Empty(fields.path("tmpfs")?));
+        }
+        Ok(Mask::File {
+            file: fields.path("file")?,
+            over: fields.path("over")?,
+        })
+    };
+    launch.list("masks")?.iter().enumerate().map(read).collect()
+}
+
+fn disk(launch: &Fields) -> Outcome<Option<Disk>> {
+    let Some(fields) = launch.child("disk")? else {
+        return Ok(None);
+    };
+    Ok(Some(Disk {
+        image: fields.path("image")?,
+        mountpoint: fields.path("mountpoint")?,
+    }))
+}
+
+fn rootfs(launch: &Fields) -> Outcome<Option<Rootfs>> {
+    let Some(fields) = launch.child("rootfs")? else {
+        return Ok(None);
+    };
+    Ok(Some(Rootfs {
+        erofs: fields.path("erofs")?,
+        mountpoint: fields.path("mountpoint")?,
+        overlay_upper: fields.path("overlayUpper")?,
+        overlay_work: fields.path("overlayWork")?,
+        merged: fields.path("merged")?,
+        idmap_base: fields.uid("idmapBase")?,
+    }))
+}
+
+fn gvisor(launch: &Fields) -> Outcome<Option<Gvisor>> {
+    let Some(fields) = launch.child("gvisor")? else {
+        return Ok(None);
+    };
+    let read = |(index, value): (usize, &Value)| {
+        let call = Fields::of(value, &format!("launch.gvisor.calls[{index}]"))?;
+        Ok((
+            call.text("method")?,
+            call.object.get("arg").cloned().unwrap_or(Value::Null),
+        ))
+    };
+    let calls = fields
+        .list("calls")?
+        .iter()
+        .enumerate()
+        .map(read)
+        .collect::<Outcome<Vec<_>>>()?;
+    Ok(Some(Gvisor {
+        control_socket: fields.path("controlSocket")?,
+        calls,
+    }))
+}
