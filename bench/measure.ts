@@ -22,6 +22,10 @@ export interface Benchmark {
 export interface BenchContext {
   readonly url: string
   readonly apiKey: string
+  /** Data folder of the stack under test: its images and its sandboxes' records. */
+  readonly dataFolder: string
+  /** Pid of the daemon. */
+  readonly pid: number
   /** How many samples each row takes. */
   readonly samples: number
   readonly log: (line: string) => void
@@ -55,7 +59,10 @@ export const timed = async (act: () => Promise<unknown>): Promise<number> => {
 }
 
 /** Several acts in turn (A B A B …), so that a drift of the machine meets all alike. One warm-up each. */
-export const interleaved = async (samples: number, acts: readonly (() => Promise<number>)[]): Promise<number[][]> => {
+export const interleaved = async (
+  samples: number,
+  acts: readonly (() => Promise<number>)[],
+): Promise<number[][]> => {
   const results: number[][] = acts.map(() => [])
   for (let round = -1; round < samples; round++) {
     for (const [index, act] of acts.entries()) {
