@@ -5,7 +5,7 @@ use crate::tree::{self, Place, Tree};
 use std::collections::HashSet;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 const PREFIX: &[u8] = b".wh.";
 const META_PREFIX: &[u8] = b".wh..wh.";
@@ -62,19 +62,29 @@ fn hide(parent: i32, name: &CStr, fresh: &HashSet<u64>) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
         Err(error) => return Err(error),
     };
-    if !fresh.contains(&found.st_ino) {
-        return tree::remove(parent, name).map(|_| ());
+    let fresh_itself = fresh.contains(&found.st_ino);
+    if found.st_mode & libc::S_IFMT != libc::S_IFDIR {
+        return if fresh_itself {
+            Ok(())
+        } else {
+            tree::unlink(parent, name, 0)
+        };
     }
-    if found.st_mode & libc::S_IFMT == libc::S_IFDIR {
-        return clear(
-            &tree::open_at(parent, name, libc::O_RDONLY | libc::O_DIRECTORY, 0)?,
-            fresh,
-        );
+    clear(
+        &tree::open_at(parent, name, libc::O_RDONLY | libc::O_DIRECTORY, 0)?,
+        fresh,
+    )?;
+    if fresh_itself {
+        return Ok(());
     }
-    Ok(())
+    match tree::unlink(parent, name, libc::AT_REMOVEDIR) {
+        // This layer put something into a directory of the layers below without naming the directory.
+        Err(error) if error.raw_os_error() == Some(libc::ENOTEMPTY) => Ok(()),
+        result => result,
+    }
 }
 
-fn clear(directory: &std::os::fd::OwnedFd, fresh: &HashSet<u64>) -> io::Result<()> {
+fn clear(directory: &OwnedFd, fresh: &HashSet<u64>) -> io::Result<()> {
     for name in tree::list(directory)? {
         hide(directory.as_raw_fd(), &name, fresh)?;
     }

@@ -1,0 +1,117 @@
+import { constants } from 'node:fs'
+import { mkdir, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { AtollError } from '@atoll/protocol'
+import { canonicalJson, hashFile, hashText } from './hash-file.ts'
+import type { ImageDescription, ImageRecord, UnpackReport } from './image-record.ts'
+import { type ImageStore, makeStaging } from './image-store.ts'
+import { type ArchiveFlavour, packTree, sealTree, unpackArchive } from './jailed-unpacker.ts'
+import { imageFormatVersion } from './limits.ts'
+import { findRecord } from './open-image.ts'
+import type { OnImageProgress } from './progress.ts'
+import { commitFile, writeDurably } from './write-durably.ts'
+
+/** One archive of an image. Its `diffId` is the hash of its decompressed bytes and is checked while unpacking. */
+export interface ImageLayer {
+  readonly path: string
+  readonly diffId: string
+  readonly flavour: ArchiveFlavour
+}
+
+/** gVisor reads no inlined data of files; quiet, since mkfs.erofs names every file. */
+const mkfsOptions = ['-d0', '-E', 'noinline_data'] as const
+const erofsMagic = 0xe0f5e1e2
+const erofsSuperblockOffset = 1_024
+
+/** Makes the image of these layers, lowest first, or finds it made already. */
+export const makeImage = async (
+  store: ImageStore,
+  layers: readonly ImageLayer[],
+  origin: string,
+  onProgress: OnImageProgress,
+  signal: AbortSignal,
+): Promise<ImageRecord> => {
+  const description: ImageDescription = {
+    formatVersion: imageFormatVersion,
+    layers: layers.map((layer) => layer.diffId),
+    agentSha256: await hashFile(store.agentPath, signal),
+    mkfsOptions: [...mkfsOptions],
+  }
+  const digest = hashText(canonicalJson(description))
+  const there = await findRecord(store, digest)
+  if (there !== undefined) return there
+  const running = store.making.get(digest)
+  if (running !== undefined) return running
+  const making = build(store, digest, description, layers, origin, onProgress, signal)
+  store.making.set(digest, making)
+  try {
+    return await making
+  } finally {
+    store.making.delete(digest)
+  }
+}
+
+const build = async (
+  store: ImageStore,
+  digest: string,
+  description: ImageDescription,
+  layers: readonly ImageLayer[],
+  origin: string,
+  onProgress: OnImageProgress,
+  signal: AbortSignal,
+): Promise<ImageRecord> => {
+  await using staging = await makeStaging(store)
+  const tree = join(staging.path, 'tree')
+  const output = join(staging.path, 'output')
+  await mkdir(tree, { mode: 0o755 })
+  await mkdir(output, { mode: 0o700 })
+  const reports: UnpackReport[] = []
+  for (const layer of layers) {
+    onProgress({ stage: 'unpack', subject: layer.diffId, doneBytes: 0 })
+    const report = await unpackArchive(store, layer.path, tree, layer.flavour, signal)
+    if (report.diffId !== layer.diffId) {
+      throw new AtollError(
+        'hash_mismatch',
+        `cannot make the image ${origin}: layer ${layer.diffId} unpacks to ${report.diffId}; the image's config is wrong`,
+      )
+    }
+    reports.push(report)
+    onProgress({ stage: 'unpack', subject: layer.diffId, doneBytes: report.contentBytes })
+  }
+  await sealTree(store, tree, signal)
+  onProgress({ stage: 'pack', subject: digest, doneBytes: 0 })
+  await packTree(store, tree, output, [...mkfsOptions, '-U', uuidOf(digest)], signal)
+  const erofsPath = join(output, 'image.erofs')
+  const sizeBytes = await takeOver(erofsPath)
+  const erofs = { sha256: await hashFile(erofsPath, signal), sizeBytes }
+  const record = { digest, description, erofs, origin, reports, createdAtMs: store.now() }
+  // The record comes last: an image without one is not there.
+  await commitFile(erofsPath, join(store.templatesDirectory, `${digest}.erofs`), 0o444)
+  const recordPath = join(store.templatesDirectory, `${digest}.json`)
+  await writeDurably(recordPath, join(staging.path, 'record'), `${canonicalJson(record)}\n`, 0o444)
+  onProgress({ stage: 'done', subject: digest, doneBytes: sizeBytes, totalBytes: sizeBytes })
+  return record
+}
+
+/** The jail wrote the file; from here on it is ours. What is no plain file with an EROFS superblock is refused. */
+const takeOver = async (path: string): Promise<number> => {
+  await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  const found = await file.stat()
+  const magic = Buffer.alloc(4)
+  await file.read(magic, 0, 4, erofsSuperblockOffset)
+  if (!found.isFile() || found.nlink !== 1 || magic.readUInt32LE() !== erofsMagic) {
+    throw new AtollError('internal', `cannot make an image: mkfs.erofs left no EROFS file; check its version`)
+  }
+  await file.chown(0, 0)
+  return found.size
+}
+
+/** The file system's id follows from the digest, so that the same description gives the same bytes. */
+const uuidOf = (digest: string): string =>
+  [
+    digest.slice(0, 8),
+    digest.slice(8, 12),
+    digest.slice(12, 16),
+    digest.slice(16, 20),
+    digest.slice(20, 32),
+  ].join('-')

@@ -1,0 +1,64 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { AtollError } from '@atoll/protocol'
+import { hashFile } from './hash-file.ts'
+import { type ImageRecord, imageRecordSchema } from './image-record.ts'
+import { type ImageStore, readIfThere } from './image-store.ts'
+
+/** An image that may be booted. */
+export interface OpenedImage {
+  readonly record: ImageRecord
+  /** Absolute path of the EROFS file, mode 0444. */
+  readonly path: string
+}
+
+/**
+ * The image of a digest, its bytes checked against its record. Hashing takes about a second per GB, so an
+ * unchanged file (inode, size, both times) is hashed once per process.
+ */
+export const openImage = async (
+  store: ImageStore,
+  digest: string,
+  signal: AbortSignal,
+): Promise<OpenedImage> => {
+  const record = await findRecord(store, digest)
+  const path = join(store.templatesDirectory, `${digest}.erofs`)
+  const found = record === undefined ? undefined : await stat(path, { bigint: true }).catch(() => undefined)
+  if (record === undefined || found === undefined) {
+    throw new AtollError(
+      'not_found',
+      `cannot open image ${digest}: this node does not have it; import or build it`,
+    )
+  }
+  const identity = [found.ino, found.size, found.mtimeNs, found.ctimeNs].join(':')
+  if (store.verified.get(digest) === identity) return { record, path }
+  const sha256 = Number(found.size) === record.erofs.sizeBytes ? await hashFile(path, signal) : 'another size'
+  if (sha256 !== record.erofs.sha256) {
+    throw new AtollError(
+      'hash_mismatch',
+      `cannot open image ${digest}: ${path} is not the file that was made; delete the image and make it again`,
+    )
+  }
+  store.verified.set(digest, identity)
+  return { record, path }
+}
+
+/** The record of a digest, unverified; undefined when there is none. */
+export const findRecord = async (store: ImageStore, digest: string): Promise<ImageRecord | undefined> => {
+  if (!/^[a-f0-9]{64}$/.test(digest)) {
+    throw new AtollError(
+      'invalid_request',
+      `${JSON.stringify(digest)} is no image digest: it has 64 hex characters`,
+    )
+  }
+  const text = await readIfThere(join(store.templatesDirectory, `${digest}.json`))
+  if (text === undefined) return undefined
+  const parsed = imageRecordSchema.safeParse(JSON.parse(text))
+  if (!parsed.success || parsed.data.digest !== digest) {
+    throw new AtollError(
+      'image_invalid',
+      `cannot read the record of image ${digest}; delete the image and make it again`,
+    )
+  }
+  return parsed.data
+}
