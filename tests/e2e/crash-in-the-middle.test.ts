@@ -11,7 +11,7 @@ import {
   run,
   until,
 } from './call.ts'
-import { allSandboxes, type Drill, small, startDrill } from './drill.ts'
+import { allSandboxes, type Drill, livingSandboxes, small, startDrill } from './drill.ts'
 import { hostProcesses } from './host-processes.ts'
 
 /** Kills the daemon between the intent and the effect, and between the effect and the answer. */
@@ -22,7 +22,7 @@ describe('kill -9 of the daemon in the middle of', () => {
   })
   afterAll(() => drill[Symbol.asyncDispose]())
   afterEach(async () => {
-    for (const id of await allSandboxes(drill.stack)) await deleteSandbox(drill.stack, id)
+    for (const id of await livingSandboxes(drill.stack)) await deleteSandbox(drill.stack, id)
     expect(await drill.difference()).toEqual({})
   })
 
@@ -62,7 +62,7 @@ describe('kill -9 of the daemon in the middle of', () => {
     await stack.crash()
     await first
     await stack.restart()
-    for (const id of await allSandboxes(stack)) {
+    for (const id of await livingSandboxes(stack)) {
       const { state, ended } = await getSandbox(stack, id)
       if (state === 'ended') expect(ended).not.toBeNull()
       else expect((await run(stack, id, ['echo', 'alive'])).stdout).toBe('alive\n')

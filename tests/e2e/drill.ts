@@ -36,14 +36,22 @@ export const startDrill = async (options: StackOptions = {}): Promise<Drill> => 
   }
 }
 
-/** Ids of every sandbox that control knows, ended ones included. */
-export const allSandboxes = async (stack: Stack): Promise<string[]> => {
+/** Ids of every sandbox that control knows; a list shows ended ones only when asked. */
+export const allSandboxes = async (stack: Stack): Promise<string[]> => [
+  ...(await livingSandboxes(stack)),
+  ...(await listed(stack, { state: 'ended' })),
+]
+
+/** Ids of the sandboxes that have not ended. */
+export const livingSandboxes = (stack: Stack): Promise<string[]> => listed(stack, {})
+
+const listed = async (stack: Stack, filter: Record<string, string>): Promise<string[]> => {
   const ids: string[] = []
   let cursor: string | null | undefined
   do {
-    const query = new URLSearchParams({ limit: '500', ...(cursor ? { cursor } : {}) })
+    const query = new URLSearchParams({ limit: '500', ...filter, ...(cursor ? { cursor } : {}) })
     const page = expectStatus(
-      await call<{ sandboxes: { id: string }[]; nextCursor?: string | null }>(
+      await call<{ sandboxes: { id: string }[]; nextCursor: string | null }>(
         stack,
         'GET',
         `/v1/sandboxes?${query.toString()}`,

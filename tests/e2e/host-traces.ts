@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { descriptorsOf, hostProcesses, ifThere } from './host-processes.ts'
@@ -82,6 +82,11 @@ export const settledDifference = async (
     if (Object.keys(difference).length === 0 || performance.now() > until) return difference
     await delay(100)
   }
+}
+
+/** Removes the empty cgroups of one sandbox, deepest first: what a reboot does to them. */
+export const removeCgroups = (sandbox: string): void => {
+  for (const folder of cgroupFolders().toReversed()) if (folder.includes(sandbox)) rmdirSync(folder)
 }
 
 const minus = (left: readonly string[], right: readonly string[]): string[] => {

@@ -39,8 +39,11 @@ export interface Stack extends AsyncDisposable {
   crash(): Promise<void>
   /** SIGTERM: the sandboxes stay. Answers the exit code. */
   stop(): Promise<number | null>
-  /** Starts a daemon on the same folder and port, after crash() or stop(). */
-  restart(): Promise<void>
+  /**
+   * Starts a daemon on the same folder and port, after crash() or stop(). `through` is an argv before its own
+   * that must end in exec, so that the pid stays that of the daemon.
+   */
+  restart(how?: { readonly through?: readonly string[] }): Promise<void>
 }
 
 /** Starts `standalone up` on a temporary data folder; disposing ends every sandbox and removes the folder. */
@@ -74,8 +77,8 @@ export const startStack = async (options: StackOptions = {}): Promise<Stack> => 
     output: () => readFileSync(outputPath(dataFolder), 'utf8'),
     crash: async () => void (await end('SIGKILL')),
     stop: () => end('SIGTERM'),
-    restart: async () => {
-      daemon = await launch(dataFolder, port, options)
+    restart: async ({ through = [] } = {}) => {
+      daemon = await launch(dataFolder, port, options, through)
     },
     [Symbol.asyncDispose]: async () => {
       await deleteAll(url, apiKey)
@@ -88,11 +91,17 @@ export const startStack = async (options: StackOptions = {}): Promise<Stack> => 
 
 const outputPath = (dataFolder: string): string => join(dataFolder, 'up-output.txt')
 
-const launch = async (dataFolder: string, port: number, options: StackOptions): Promise<ChildProcess> => {
+const launch = async (
+  dataFolder: string,
+  port: number,
+  options: StackOptions,
+  through: readonly string[] = [],
+): Promise<ChildProcess> => {
   // A file, not a pipe: the daemon's life must not hang on who reads its output.
   const output = openSync(outputPath(dataFolder), 'a', 0o600)
   const args = ['up', '--data', dataFolder, '--port', String(port), ...(options.args ?? [])]
-  const child = spawn(process.execPath, [entry, ...args], {
+  const [program = process.execPath, ...before] = [...through, process.execPath]
+  const child = spawn(program, [...before, entry, ...args], {
     cwd: root,
     env: { ...process.env, HOME: dataFolder, NO_COLOR: '1', ...options.env },
     stdio: ['ignore', output, output],
