@@ -84,7 +84,6 @@ export const errorFromBody = (body: unknown, status: number, act: string): Atoll
 
 /** Text that came out of a sandbox is data: control characters go, and the length has a limit. */
 export const scrub = (text: string): string => {
-  // biome-ignore lint: the control characters are the point
-  const clean = text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '\ufffd')
+  const clean = text.replace(/\p{Cc}/gu, (character) => (/[\n\t]/.test(character) ? character : '\ufffd'))
   return clean.length > maxMessageLength ? `${clean.slice(0, maxMessageLength - 1)}…` : clean
 }

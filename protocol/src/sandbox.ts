@@ -20,11 +20,11 @@ export type RuntimeName = z.infer<typeof runtimeNameSchema>
 
 export const envSchema = z
   .record(
-    // biome-ignore lint: NUL is the point
     z
       .string()
-      .regex(/^[^=\u0000]+$/, 'a name has no "=" and no NUL')
-      .max(256),
+      .min(1)
+      .max(256)
+      .refine((name) => !name.includes('=') && !name.includes('\0'), 'a name has no "=" and no NUL'),
     z
       .string()
       .max(131_072)

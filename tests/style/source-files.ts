@@ -71,7 +71,7 @@ export const packageOf = (path: string) =>
 
 /** Tests may reach for anything that they drive. */
 export const isTest = (path: string): boolean =>
-  /\.test\.ts$/.test(path) ||
+  path.endsWith('.test.ts') ||
   path.startsWith('tests/') ||
   /(^|\/)tests?\//.test(path) ||
   path.endsWith('conformance.ts')
