@@ -1,0 +1,14 @@
+import { Command } from 'commander'
+import { perform } from '../perform.ts'
+import { runStandalone } from '../local/standalone.ts'
+
+export const upCommand = (): Command =>
+  new Command('up')
+    .description('start Atoll on this machine: all tiers in one process, on loopback')
+    .option('--data <folder>', 'data folder')
+    .option('--port <port>', 'port on 127.0.0.1')
+    .option('--listen <host:port>', 'address other than loopback: whoever reaches it needs a key')
+    .option('--log-level <level>', 'of the log in the data folder')
+    .action((_options: unknown, command: Command) =>
+      perform(command, () => runStandalone('up', command.optsWithGlobals())),
+    )
