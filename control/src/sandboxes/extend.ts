@@ -1,0 +1,52 @@
+import { limits as shared, type IdlePolicy, type Lease, type Sandbox } from '@atoll/protocol'
+import type { Caller, Context } from '../context.ts'
+import { applySeen, probe } from '../fleet/apply.ts'
+import { findSandbox, refuseEnded } from './find.ts'
+import { viewSandbox } from './view.ts'
+
+/** Moves the deadline to `timeoutMs` from now, never nearer: the answer says what is in force. */
+export const extendSandbox = (
+  context: Context,
+  caller: Caller,
+  id: string,
+  timeoutMs: number,
+): Promise<Sandbox> =>
+  changeLease(context, caller, id, 'extend', (current) => {
+    const expiresAtMs = context.clock.now() + Math.min(timeoutMs, shared.timeoutMaxMs)
+    return expiresAtMs > current ? { expiresAtMs } : undefined
+  })
+
+export interface LeaseChange {
+  readonly idle?: IdlePolicy | null | undefined
+  readonly onTimeout?: Lease['onTimeout'] | undefined
+}
+
+/** Changes what idleness and the deadline do. */
+export const leaseSandbox = (
+  context: Context,
+  caller: Caller,
+  id: string,
+  change: LeaseChange,
+): Promise<Sandbox> =>
+  changeLease(context, caller, id, 'change the lease of', () => ({
+    ...(change.idle === undefined ? {} : { idle: change.idle }),
+    ...(change.onTimeout === undefined ? {} : { onTimeout: change.onTimeout }),
+  }))
+
+/** Reads, decides and sets in one turn: two extensions at once cannot shorten each other. */
+const changeLease = async (
+  context: Context,
+  caller: Caller,
+  id: string,
+  act: string,
+  decide: (expiresAtMs: number) => Partial<Lease> | undefined,
+): Promise<Sandbox> => {
+  const found = await findSandbox(context, caller, id)
+  return await context.turns.take(id, async () => {
+    const row = await probe(context, found)
+    refuseEnded(row, act)
+    const lease = decide(row.expires_at_ms)
+    if (lease === undefined) return viewSandbox(row)
+    return viewSandbox(await applySeen(context, row, await context.node.setLease(id, lease)))
+  })
+}

@@ -1,0 +1,31 @@
+import { AtollError } from '@atoll/protocol'
+
+/** Builds that run in this process, with the handle that cancels each. */
+export const runningBuilds = (limits: { readonly builds: number; readonly buildsPerProject: number }) => {
+  const running = new Map<string, { readonly project: string; readonly cancel: AbortController }>()
+  return {
+    /** Takes a place; the refusal names the limit. */
+    begin(id: string, project: string): AbortController {
+      const own = [...running.values()].filter((build) => build.project === project).length
+      if (own >= limits.buildsPerProject || running.size >= limits.builds)
+        throw new AtollError(
+          'overloaded',
+          `cannot begin a build: ${own} of this project's ${limits.buildsPerProject} and ${running.size} of all ${limits.builds} places are taken; wait for one to end`,
+        )
+      const cancel = new AbortController()
+      running.set(id, { project, cancel })
+      return cancel
+    },
+    cancel(id: string): boolean {
+      const build = running.get(id)
+      build?.cancel.abort(new AtollError('canceled', `build ${id} was canceled`))
+      return build !== undefined
+    },
+    end(id: string): void {
+      running.delete(id)
+    },
+    has: (id: string): boolean => running.has(id),
+  }
+}
+
+export type RunningBuilds = ReturnType<typeof runningBuilds>
