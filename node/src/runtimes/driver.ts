@@ -19,7 +19,9 @@ export interface Capabilities {
   readonly freeze: boolean
   readonly resize: boolean
   /** Limits this runtime really enforces, and how a full one shows inside. */
-  readonly limits: Readonly<Record<'cpu' | 'memory' | 'processes' | 'disk' | 'openFiles', 'enforced' | 'reported' | 'none'>>
+  readonly limits: Readonly<
+    Record<'cpu' | 'memory' | 'processes' | 'disk' | 'openFiles', 'enforced' | 'reported' | 'none'>
+  >
   /** Sentences on what is weaker than a reader would expect. */
   readonly notes: readonly string[]
 }
@@ -92,7 +94,12 @@ export interface Receipt {
 export interface MachineImage {
   readonly runtime: RuntimeName
   readonly version: string
-  readonly files: readonly { readonly name: string; readonly path: string; readonly bytes: number; readonly sha256: string }[]
+  readonly files: readonly {
+    readonly name: string
+    readonly path: string
+    readonly bytes: number
+    readonly sha256: string
+  }[]
 }
 
 export interface Machine extends AsyncDisposable {
@@ -122,6 +129,10 @@ export interface RuntimeDriver {
   probe(signal: AbortSignal): Promise<Capabilities>
   start(spec: MachineSpec, signal: AbortSignal): Promise<Machine>
   restore(image: MachineImage, spec: MachineSpec, signal: AbortSignal): Promise<Machine>
-  /** After a daemon restart. Undefined when what the record names is gone; its leftovers are removed then. */
+  /**
+   * After a daemon restart. Undefined when what the record names is gone; its leftovers are removed then.
+   * `shimPid` 0 names a start that was never finished: whatever its folder positively identifies is ended
+   * and removed, and the answer is undefined.
+   */
   recover(record: MachineRecord, signal: AbortSignal): Promise<Machine | undefined>
 }

@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { type Clock, semaphore, systemClock } from '@atoll/kit'
+import { AtollError, type NodeApi } from '@atoll/protocol'
+import type { Context } from './machines/context.ts'
+import { defaultOptions, type NodeOptions } from './machines/limits.ts'
+import type { Images, Logger } from './machines/ports.ts'
+import { type Leftover, reconcile } from './machines/reconcile.ts'
+import { recoverAll } from './machines/recover.ts'
+import { runtimeChoice } from './machines/runtimes.ts'
+import { startTicker } from './machines/tick.ts'
+import { nodeApi } from './node-api.ts'
+import { openRecords } from './records/open.ts'
+import type { RuntimeDriver } from './runtimes/driver.ts'
+
+/** What a node is made of. */
+export interface NodeDependencies {
+  /** Holds node.db and sandboxes/; made when it is not there. */
+  readonly dataFolder: string
+  readonly drivers: readonly RuntimeDriver[]
+  readonly images: Images
+  readonly logger: Logger
+  readonly clock?: Clock
+  readonly random?: (bytes: number) => Uint8Array
+  readonly options?: Partial<NodeOptions>
+  /** The host's boot, where a test plays a reboot. */
+  readonly bootId?: string
+}
+
+/** The node: closing it leaves its sandboxes running, and the next one takes them back. */
+export type Node = NodeApi &
+  AsyncDisposable & {
+    /** Folders of former sandboxes: tells with `dryRun`, else removes what is positively ours and ended. */
+    reconcile(options: { readonly dryRun: boolean }): Promise<Leftover[]>
+  }
+
+/** Opens the records, takes back what runs and begins to probe the runtimes in the background. */
+export const createNode = async (dependencies: NodeDependencies): Promise<Node> => {
+  const { dataFolder, logger, clock = systemClock, random = randomBytes } = dependencies
+  const options = { ...defaultOptions, ...dependencies.options }
+  await mkdir(join(dataFolder, 'sandboxes'), { recursive: true, mode: 0o700 })
+  const closing = new AbortController()
+  const records = openRecords(dataFolder)
+  const context: Context = {
+    dataFolder,
+    clock,
+    random,
+    logger,
+    records,
+    images: dependencies.images,
+    runtimes: runtimeChoice(dependencies.drivers, { clock, logger, closing: closing.signal }),
+    options,
+    bootId: dependencies.bootId ?? readBootId(),
+    boots: semaphore(options.boots, options.bootQueue),
+    live: new Map(),
+    work: new Map(),
+    ends: new Map(),
+    listeners: new Set(),
+    closing: closing.signal,
+  }
+  const close = async (ticker?: Disposable): Promise<void> => {
+    if (closing.signal.aborted) return
+    const reason = new AtollError('node_unreachable', 'the node daemon is closing; its sandboxes go on')
+    closing.abort(reason)
+    ticker?.[Symbol.dispose]()
+    await Promise.allSettled([...context.work.values()].map(({ done }) => done))
+    await Promise.allSettled(context.ends.values())
+    for (const live of context.live.values()) live.guest.close(reason)
+    records.close()
+  }
+  try {
+    await recoverAll(context)
+    await reconcile(context, { dryRun: false })
+  } catch (error) {
+    await close()
+    throw error
+  }
+  context.runtimes.begin()
+  const ticker = startTicker(context)
+  return {
+    ...nodeApi(context),
+    reconcile: (how) => reconcile(context, how),
+    [Symbol.asyncDispose]: () => close(ticker),
+  }
+}
+
+const readBootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()

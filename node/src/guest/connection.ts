@@ -1,0 +1,50 @@
+import type { AtollError, GuestRequest, GuestResponse } from '@atoll/protocol'
+import { exchange } from './exchange.ts'
+import { type ConnectGuest, openSession } from './open-session.ts'
+import { type Watched, watched } from './watch-session.ts'
+
+/** The channel to one sandbox's agent. */
+export interface GuestConnection {
+  /** One exchange. Answers of status 400 and above come back as responses; faults of the channel reject.
+   * `onClosed` is called when the exchange is over, body included. */
+  request(request: GuestRequest, onClosed?: () => void): Promise<GuestResponse>
+  /** Requests under way. */
+  readonly open: number
+  /** Ends the session; requests under way and later ones reject with `reason`. */
+  close(reason: AtollError): void
+}
+
+/** One session per sandbox, opened at the first request and again after a loss. */
+export const guestConnection = (connectGuest: ConnectGuest, random: () => number): GuestConnection => {
+  const ending = new AbortController()
+  let session: Watched | undefined
+  let opening: Promise<Watched> | undefined
+
+  const open = async (): Promise<Watched> => {
+    try {
+      const opened = watched(await openSession(connectGuest, random, ending.signal))
+      if (ending.signal.aborted) opened.http2.destroy()
+      ending.signal.throwIfAborted()
+      session = opened
+      return opened
+    } finally {
+      opening = undefined
+    }
+  }
+  return {
+    async request(request, onClosed) {
+      ending.signal.throwIfAborted()
+      const usable = session !== undefined && isUsable(session) ? session : await (opening ??= open())
+      return await exchange(usable, request, onClosed)
+    },
+    get open() {
+      return session === undefined || session.http2.destroyed ? 0 : session.watch.open
+    },
+    close(reason) {
+      ending.abort(reason)
+      session?.fail(reason)
+    },
+  }
+}
+
+const isUsable = ({ http2 }: Watched): boolean => !http2.destroyed && !http2.closed

@@ -1,0 +1,100 @@
+import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
+import { Readable, type Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { AtollError, type GuestRequest, type GuestResponse } from '@atoll/protocol'
+import { guestFault, resetName, sourceFault } from './faults.ts'
+import { guestLimits } from './limits.ts'
+import { responseBody } from './response-body.ts'
+import type { Watched } from './watch-session.ts'
+
+/** The headers of an agent's answer that anyone needs: the rest is hostile data and stays behind. */
+const passedHeaders = ['content-type', 'content-length', 'content-range', 'accept-ranges'] as const
+
+/** Sends one request and resolves at the answer's headers. */
+export const exchange = (
+  session: Watched,
+  request: GuestRequest,
+  onClosed?: () => void,
+): Promise<GuestResponse> => {
+  const act = `cannot ask the guest for ${request.method} ${request.path.split('?', 1)[0]}`
+  return new Promise((resolve, reject) => {
+    if (request.signal?.aborted === true) throw new AtollError('canceled', `${act}: the caller went away`)
+    const stream = begin(session, request, act)
+    session.watch.begin()
+    let fault: AtollError | undefined
+    const abandon = (error: AtollError): void => {
+      fault ??= error
+      stream.close(8) // NGHTTP2_CANCEL
+      stream.destroy()
+    }
+    const onAbort = (): void => abandon(new AtollError('canceled', `${act}: the caller went away`))
+    const headersMs = request.headersTimeoutMs ?? guestLimits.headersTimeoutMs
+    const late = setTimeout(
+      () => abandon(new AtollError('deadline_node', `${act}: no answer within ${headersMs} ms; try again`)),
+      headersMs,
+    )
+    request.signal?.addEventListener('abort', onAbort, { once: true })
+    const why = (error: unknown, stage: 'headers' | 'body'): AtollError =>
+      fault ?? session.fault() ?? guestFault(act, error, stage)
+
+    stream.once('response', (headers) => {
+      clearTimeout(late)
+      resolve({
+        status: Number(headers[':status']),
+        headers: passed(headers),
+        body: responseBody(stream, headers['content-length'], (error) => why(error, 'body')),
+      })
+    })
+    stream.once('error', (error) => reject(why(error, 'headers')))
+    stream.once('close', () => {
+      clearTimeout(late)
+      request.signal?.removeEventListener('abort', onAbort)
+      session.watch.end()
+      onClosed?.()
+      reject(why(new Error(`the stream was reset: ${resetName(stream.rstCode ?? 0)}`), 'headers'))
+    })
+    if (request.body !== undefined) send(request.body, stream, (error) => abandon(sourceFault(act, error)))
+  })
+}
+
+const begin = (session: Watched, request: GuestRequest, act: string): ClientHttp2Stream => {
+  const headers: OutgoingHttpHeaders = {
+    ...request.headers,
+    ':method': request.method,
+    ':path': request.path,
+  }
+  if (request.body instanceof Uint8Array) headers['content-length'] = String(request.body.byteLength)
+  try {
+    return session.http2.request(headers, { endStream: request.body === undefined })
+  } catch (error) {
+    throw guestFault(act, error, 'headers')
+  }
+}
+
+/** Streams the body with backpressure; a source that fails resets the stream, so that the agent discards it. */
+const send = (
+  body: Uint8Array | AsyncIterable<Uint8Array>,
+  stream: Writable,
+  onSourceFault: (error: unknown) => void,
+): void => {
+  if (body instanceof Uint8Array) {
+    stream.end(body)
+    return
+  }
+  const source = body instanceof Readable ? body : Readable.from(body, { objectMode: false })
+  // A fault of the stream itself is told by its own events; the agent may answer without reading all.
+  pipeline(source, stream).catch((error: unknown) => {
+    if (source.errored !== null || !source.readableEnded) onSourceFault(source.errored ?? error)
+  })
+}
+
+const passed = (headers: IncomingHttpHeaders): Record<string, string> => {
+  const kept: Record<string, string> = {}
+  for (const name of passedHeaders) {
+    const value = headers[name]
+    if (typeof value === 'string') kept[name] = value
+  }
+  for (const [name, value] of Object.entries(headers))
+    if (name.startsWith('x-atoll-') && typeof value === 'string') kept[name] = value
+  return kept
+}

@@ -1,0 +1,44 @@
+import type { ClientHttp2Stream } from 'node:http2'
+import { Readable } from 'node:stream'
+import { guestLimits } from './limits.ts'
+
+/**
+ * The body of an answer as a Readable whose faults are AtollErrors.
+ *
+ * node:http2 ends a stream that was reset with NO_ERROR as if it were whole; what was announced is counted here.
+ */
+export const responseBody = (
+  stream: ClientHttp2Stream,
+  announced: string | undefined,
+  toFault: (error: unknown) => Error,
+): Readable => {
+  const wanted = announced === undefined ? undefined : Number(announced)
+  let received = 0
+  let ended = false
+  const body = new Readable({
+    highWaterMark: guestLimits.bodyBufferBytes,
+    read: () => void stream.resume(),
+    destroy: (error, callback) => {
+      if (!ended && !stream.closed) stream.close(8) // NGHTTP2_CANCEL: nobody reads it any more
+      stream.resume()
+      callback(error)
+    },
+  })
+  const fail = (error: unknown): void => {
+    if (!ended && !body.destroyed) body.destroy(toFault(error))
+  }
+  stream.pause()
+  stream.on('data', (chunk: Buffer) => {
+    received += chunk.length
+    if (!body.destroyed && !body.push(chunk)) stream.pause()
+  })
+  stream.once('end', () => {
+    if (wanted !== undefined && received !== wanted)
+      return fail(new Error(`${received} of ${wanted} bytes came`))
+    ended = true
+    body.push(null)
+  })
+  stream.once('error', fail)
+  stream.once('close', () => fail(new Error('the stream was closed')))
+  return body
+}

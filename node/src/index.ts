@@ -1,0 +1,8 @@
+export { createNode, type Node, type NodeDependencies } from './create-node.ts'
+export { defaultOptions, type NodeOptions } from './machines/limits.ts'
+export type { Images, Logger } from './machines/ports.ts'
+export type { Leftover } from './machines/reconcile.ts'
+export type { Capabilities, Machine, MachineSpec, RuntimeDriver } from './runtimes/driver.ts'
+export { simulatedDriver } from './runtimes/simulated/driver.ts'
+export { simulatedBaseDigest, simulatedImages } from './runtimes/simulated/images.ts'
+export { type SimulatedWorld, simulatedWorld } from './runtimes/simulated/world.ts'

@@ -1,0 +1,162 @@
+import { AtollError, type EndCause, type Receipt } from '@atoll/protocol'
+import type { SandboxRecord } from '../records/sandboxes.ts'
+import type { Machine, MachineRecord } from '../runtimes/driver.ts'
+import type { Context } from './context.ts'
+import { machineLimits } from './limits.ts'
+import { removeDirectory } from './remove-directory.ts'
+import { directoryOf } from './sandbox-directory.ts'
+import { transition } from './transition.ts'
+
+/** Why a sandbox is ended. */
+export interface Ending {
+  readonly cause: EndCause
+  readonly by: string
+  readonly message: string
+}
+
+const emptyReceipt: Receipt = { processes: 0, cgroups: 0, mounts: 0, files: 0, durationMs: 0 }
+
+/**
+ * Ends a sandbox from whatever state, once: callers of the same time share one teardown, later ones its
+ * receipt (invariant 4). `unwind` is false for the work that ends its own sandbox.
+ */
+export const endSandbox = async (
+  context: Context,
+  record: SandboxRecord,
+  ending: Ending,
+  unwind = true,
+): Promise<Receipt> => {
+  const under = context.ends.get(record.id)
+  if (under !== undefined) return await under
+  if (record.ended !== null) return record.ended.receipt ?? emptyReceipt
+  const claimed = claim(context, record, ending)
+  const work = teardown(context, claimed, unwind)
+    .catch((error: unknown) => retryLater(context, claimed.id, error))
+    .finally(() => context.ends.delete(record.id))
+  context.ends.set(record.id, work)
+  return await work
+}
+
+/** The record stays `deleting`; the ticker tries again, and so may anyone who deletes it. */
+const retryLater = (context: Context, id: string, error: unknown): never => {
+  const record = context.records.sandboxes.get(id)
+  const message = error instanceof Error ? error.message : String(error)
+  context.logger.error({ sandbox: id, err: error }, 'a teardown failed and will be tried again')
+  if (record?.state === 'deleting')
+    transition(
+      context,
+      record,
+      { stateDeadlineMs: context.clock.now() + machineLimits.teardownRetryMs },
+      { type: 'teardown_failed', data: { message } },
+    )
+  throw error instanceof AtollError
+    ? error
+    : new AtollError('internal', `cannot end ${id}: ${message}; it is tried again`, { cause: error })
+}
+
+/** A deletion that was begun before goes on with the cause it began with. */
+const claim = (context: Context, record: SandboxRecord, ending: Ending): SandboxRecord => {
+  const stateDeadlineMs = context.clock.now() + machineLimits.teardownMs
+  if (record.state === 'deleting') return transition(context, record, { stateDeadlineMs })
+  return transition(
+    context,
+    record,
+    { state: 'deleting', ending, stateDeadlineMs },
+    { type: 'deleting', data: { cause: ending.cause, by: ending.by } },
+  )
+}
+
+const teardown = async (context: Context, record: SandboxRecord, unwind: boolean): Promise<Receipt> => {
+  const began = context.clock.monotonic()
+  const ending = record.ending ?? { cause: 'fault', by: 'node', message: 'no cause was recorded' }
+  const refusal = new AtollError('sandbox_ended', `${record.id} is being deleted (${ending.cause})`, {
+    sandboxState: 'deleting',
+    details: { cause: ending.cause },
+  })
+  const work = context.work.get(record.id)
+  if (unwind && work !== undefined) {
+    work.abort(refusal)
+    await work.unwound
+  }
+  const live = context.live.get(record.id)
+  live?.guest.close(refusal)
+  const machine = live?.machine ?? (await findMachine(context, record))
+  const freed = await machine?.destroy(AbortSignal.timeout(machineLimits.teardownMs))
+  const files = await removeDirectory(directoryOf(context, record.id))
+  context.live.delete(record.id)
+  const receipt: Receipt = {
+    processes: freed?.processes ?? 0,
+    cgroups: freed?.cgroups ?? 0,
+    mounts: freed?.mounts ?? 0,
+    files: (freed?.files ?? 0) + files,
+    durationMs: Math.round(context.clock.monotonic() - began),
+  }
+  bury(context, record.id, ending, receipt)
+  return receipt
+}
+
+/** The tombstone: cause, receipt and what was asked, without the env that nobody needs to keep. */
+const bury = (context: Context, id: string, ending: Ending, receipt: Receipt): void => {
+  const record = context.records.sandboxes.get(id)
+  if (record === undefined) return
+  const ended = { ...ending, atMs: context.clock.now(), receipt }
+  transition(
+    context,
+    record,
+    {
+      state: 'ended',
+      ended,
+      spec: { ...record.spec, env: {} },
+      machine: null,
+      slot: null,
+      stateDeadlineMs: null,
+    },
+    { type: 'ended', data: { ...ended } },
+  )
+  context.records.leases.clear(id)
+}
+
+/** What a record names, after a daemon restart: nothing of another boot lives, whatever its pids say. */
+const findMachine = async (context: Context, record: SandboxRecord): Promise<Machine | undefined> => {
+  if (record.bootId !== context.bootId || record.state === 'stopped') return undefined
+  const driver = context.runtimes.driver(record.runtime)
+  if (driver === undefined)
+    throw new AtollError(
+      'runtime_unavailable',
+      `cannot end ${record.id}: this node has no driver for ${record.runtime}; start the build that created it`,
+    )
+  return await driver.recover(
+    record.machine ?? unfinishedMachine(record, directoryOf(context, record.id)),
+    AbortSignal.timeout(machineLimits.teardownMs),
+  )
+}
+
+/** Names a start that was never finished: no pid is known, only the folder tells what was begun. */
+export const unfinishedMachine = (
+  { id, runtime }: { id: string; runtime: MachineRecord['runtime'] },
+  directory: string,
+): MachineRecord => ({
+  runtime,
+  id,
+  directory,
+  shimPid: 0,
+  shimStartTime: 0,
+  runtimePid: 0,
+  runtimeStartTime: 0,
+  version: 'unfinished',
+})
+
+/** Refuses what needs a living sandbox, with the recorded cause (invariant 2). */
+export const endedError = (record: SandboxRecord, act: string): AtollError =>
+  new AtollError(
+    'sandbox_ended',
+    `${act} ${record.id}: it ended (${record.ended?.cause ?? 'fault'}): ${record.ended?.message ?? ''}`,
+    {
+      sandboxState: record.state,
+      details: {
+        cause: record.ended?.cause ?? null,
+        by: record.ended?.by ?? null,
+        endedAtMs: record.ended?.atMs ?? null,
+      },
+    },
+  )

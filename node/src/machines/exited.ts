@@ -1,0 +1,38 @@
+import type { EndCause } from '@atoll/protocol'
+import type { MachineExit } from '../runtimes/driver.ts'
+import type { Context, Live } from './context.ts'
+import { endSandbox } from './end.ts'
+import { stopExited } from './stop.ts'
+
+const causes: Readonly<Record<MachineExit['cause'], EndCause>> = {
+  killed: 'fault',
+  exited: 'fault',
+  fault: 'fault',
+  oom: 'out_of_memory',
+  deadline: 'deadline',
+  hostLost: 'host_lost',
+}
+
+/** Ends the record of a machine that ended by itself; one that a verb is ending is that verb's. */
+export const watchExit = (context: Context, live: Live): void => {
+  void live.machine.exited.then(async (exit) => {
+    if (context.closing.aborted || context.live.get(live.id) !== live) return
+    try {
+      await onExit(context, live.id, exit)
+    } catch (error) {
+      context.logger.error({ sandbox: live.id, err: error }, 'the end of a machine could not be recorded')
+    }
+  })
+}
+
+const onExit = async (context: Context, id: string, exit: MachineExit): Promise<void> => {
+  const record = context.records.sandboxes.get(id)
+  if (record?.state !== 'running') return
+  if (exit.cause === 'deadline' && record.lease.onTimeout === 'stop' && (await stopExited(context, record)))
+    return
+  await endSandbox(context, record, {
+    cause: causes[exit.cause],
+    by: 'node',
+    message: `${exit.message} (as the host saw it: ${exit.cause}, code ${exit.code ?? 'none'}, signal ${exit.signal ?? 'none'})`,
+  })
+}

@@ -1,0 +1,64 @@
+/** Named limits and waits of the machines (invariant 9). */
+export const machineLimits = {
+  /** Longest that the way from asked to running may take, ms. */
+  bootMs: 60_000,
+  /** Longest for the first answer of a guest agent and for its adoption, each, ms. */
+  guestReadyMs: 20_000,
+  /** Longest for a teardown before it counts as stuck and is tried again, ms. */
+  teardownMs: 30_000,
+  /** Longest for a probe of a machine's state or of its guest, ms. */
+  probeMs: 3_000,
+  /** Longest for a runtime's probe by booting, ms. */
+  runtimeProbeMs: 30_000,
+  /** A runtime that was unavailable is probed again when it is asked for after this time, ms. */
+  reprobeAfterMs: 30_000,
+  /** Between two tries of a teardown that failed, ms. */
+  teardownRetryMs: 5_000,
+  /** What the host's own deadline has on top of ours, so that we act first while we live, ms. */
+  hostDeadlineGraceMs: 10_000,
+  /** A guest clock that is further off than this is not adopted, ms. */
+  clockSkewMs: 2_000,
+  /** Entries that a sandbox's folder may have when it is removed. */
+  directoryEntries: 1_000_000,
+  /** Clients' leases of one sandbox. */
+  leasesPerSandbox: 64,
+  /** Longest time to live of a client's lease, ms: one day. */
+  leaseTtlMs: 86_400_000,
+  /** Named exchanges that hold one sandbox at a time. */
+  exchangesPerSandbox: 4_096,
+  /** Probes of a list at a time. */
+  probesAtATime: 16,
+  /** Slots of 65,536 user ids above `uidFirst` that fit into 32 bits. */
+  slots: 60_000,
+  uidFirst: 200_000,
+  uidsPerSlot: 65_536,
+  tickMinMs: 20,
+  tickMaxMs: 1_000,
+} as const
+
+/** What an operator may set, with the defaults. */
+export interface NodeOptions {
+  readonly name: string
+  readonly version: string
+  /** Sandboxes that are not ended. */
+  readonly sandboxes: number
+  /** Promised memory over the host's memory: sandboxes rarely use their limit. */
+  readonly memoryOvercommit: number
+  /** What must stay available on the host, bytes. */
+  readonly memoryReserveBytes: number
+  readonly diskReserveBytes: number
+  /** Boots at a time, and how many may wait. */
+  readonly boots: number
+  readonly bootQueue: number
+}
+
+export const defaultOptions: NodeOptions = {
+  name: 'local',
+  version: '0.1.0',
+  sandboxes: 2_000,
+  memoryOvercommit: 4,
+  memoryReserveBytes: 256 * 1024 ** 2,
+  diskReserveBytes: 512 * 1024 ** 2,
+  boots: 4,
+  bootQueue: 256,
+}

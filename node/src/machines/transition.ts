@@ -1,0 +1,57 @@
+import { AtollError, type NodeEvent } from '@atoll/protocol'
+import type { SandboxPatch, SandboxRecord } from '../records/sandboxes.ts'
+import type { Context } from './context.ts'
+
+/** What an event says beside its sandbox and time. */
+export interface EventContent {
+  readonly type: string
+  readonly data?: Readonly<Record<string, unknown>>
+}
+
+/** Changes a record by compare-and-set and logs the event in the same transaction. */
+export const transition = (
+  context: Context,
+  record: SandboxRecord,
+  patch: SandboxPatch,
+  content?: EventContent,
+): SandboxRecord => {
+  let event: NodeEvent | undefined
+  const next = context.records.atomic(() => {
+    const changed = context.records.sandboxes.change(record, patch)
+    if (changed !== undefined && content !== undefined) event = append(context, record.id, content)
+    return changed
+  })
+  if (next === undefined) {
+    const now = context.records.sandboxes.get(record.id)
+    throw new AtollError(
+      'state_conflict',
+      `cannot change ${record.id}: it is ${now?.state ?? 'gone'} by now; ask for its state and try again`,
+      now === undefined ? {} : { sandboxState: now.state },
+    )
+  }
+  if (event !== undefined) emit(context, event)
+  return next
+}
+
+/** Logs an event without a change of state. */
+export const report = (context: Context, sandbox: string, content: EventContent): void =>
+  emit(context, append(context, sandbox, content))
+
+const append = (context: Context, sandbox: string, content: EventContent): NodeEvent =>
+  context.records.events.append({
+    atMs: context.clock.now(),
+    sandbox,
+    type: content.type,
+    data: content.data ?? {},
+  })
+
+/** After the commit only: a listener that fails must not undo what happened. */
+const emit = (context: Context, event: NodeEvent): void => {
+  for (const listener of context.listeners) {
+    try {
+      listener(event)
+    } catch (error) {
+      context.logger.error({ err: error, event: event.seq }, 'a listener of events failed')
+    }
+  }
+}

@@ -1,0 +1,21 @@
+import { type Clock, systemClock } from '@atoll/kit'
+import type { RuntimeDriver } from '../driver.ts'
+import { probe } from './probe.ts'
+import { recover } from './recover.ts'
+import { restore } from './restore.ts'
+import { start } from './start.ts'
+import { type SimulatedWorld, simulatedWorld } from './world.ts'
+
+/** The whole guest in memory, for tests of everything above it. Drivers of one world see the same machines. */
+export const simulatedDriver = (
+  options: { readonly world?: SimulatedWorld; readonly clock?: Clock } = {},
+): RuntimeDriver => {
+  const { world = simulatedWorld(), clock = systemClock } = options
+  return {
+    name: 'simulated',
+    probe,
+    start: (spec, signal) => start(world, clock, spec, signal),
+    restore,
+    recover: (record) => recover(world, clock, record),
+  }
+}
