@@ -1,5 +1,6 @@
 import { AtollError, type Entry, type Written } from '@atoll/protocol'
 import { type BodySource, bodyOf, sha256Of } from '../connection/bytes.ts'
+import { checkedBody } from '../connection/checked-body.ts'
 import type { CallOptions, Connection } from '../connection/connection.ts'
 import { readFile, readFileStream, type ReadOptions } from './read.ts'
 import { watchPath, type WatchOptions, type WatchedChange } from './watch.ts'
@@ -149,7 +150,7 @@ const downloadTar = async (
     signal: options.signal,
     streamed: true,
   })
-  return response.body ?? new ReadableStream({ start: (controller) => controller.close() })
+  return checkedBody(response, `download ${path}`, options.signal)
 }
 
 const uploadTar = async (

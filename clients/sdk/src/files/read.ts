@@ -1,6 +1,6 @@
 import { AtollError } from '@atoll/protocol'
+import { checkedBody } from '../connection/checked-body.ts'
 import type { CallOptions, Connection } from '../connection/connection.ts'
-import { streamBroken } from '../connection/faults.ts'
 
 export interface ReadOptions extends CallOptions {
   readonly user?: string | undefined
@@ -38,9 +38,7 @@ export const readFileStream = async (
     streamed: true,
     ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
   })
-  const announced = response.headers.get('content-length')
-  const source = response.body ?? new ReadableStream<Uint8Array>({ start: (control) => control.close() })
-  return source.pipeThrough(counting(announced === null ? undefined : Number(announced), act))
+  return checkedBody(response, act, options.signal)
 }
 
 const rangeOf = (options: ReadOptions, act: string): string | undefined => {
@@ -49,18 +47,4 @@ const rangeOf = (options: ReadOptions, act: string): string | undefined => {
   if (from < 0 || (to !== undefined && to <= from))
     throw new AtollError('invalid_request', `cannot ${act}: bytes ${from} to ${to} are no range`)
   return `bytes=${from}-${to === undefined ? '' : to - 1}`
-}
-
-/** A cut body is an error, not a shorter file. */
-const counting = (announced: number | undefined, act: string): TransformStream<Uint8Array, Uint8Array> => {
-  let seen = 0
-  return new TransformStream<Uint8Array, Uint8Array>({
-    transform: (chunk, controller) => {
-      seen += chunk.length
-      controller.enqueue(chunk)
-    },
-    flush: (controller) => {
-      if (announced !== undefined && seen !== announced) controller.error(streamBroken(act))
-    },
-  })
 }

@@ -3,6 +3,7 @@ import type { CallOptions, Connection } from '../connection/connection.ts'
 import { streamBroken } from '../connection/faults.ts'
 import { readLines } from '../connection/ndjson.ts'
 import { resuming } from '../connection/resume.ts'
+import { readSandbox } from './read.ts'
 
 export interface FollowEventsOptions extends CallOptions {
   /** `seq` of the last event seen; default: from the first one that is kept. */
@@ -47,8 +48,9 @@ async function* readPart(
     }
     position.after = line.seq
     yield line
-    // Nothing comes after the end of a sandbox.
-    if (line.type === 'ended') return
   }
-  if (follow) throw streamBroken(act)
+  if (!follow) return
+  // Nothing comes after the end of a sandbox: only then may a followed log end.
+  const { state } = await readSandbox(connection, sandbox, { signal: options.signal })
+  if (state !== 'ended') throw streamBroken(act)
 }

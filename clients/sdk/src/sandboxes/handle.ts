@@ -111,6 +111,14 @@ export class Sandbox implements AsyncDisposable {
     return this.#change('extend', { timeoutMs }, options)
   }
 
+  /** Changes what idleness and the deadline do. */
+  setLease(
+    lease: { idle?: SandboxInfo['idle']; onTimeout?: SandboxInfo['onTimeout'] },
+    options: CallOptions = {},
+  ): Promise<SandboxInfo> {
+    return this.#change('lease', lease, options)
+  }
+
   /** Keeps the disk and frees the rest; `unsupported` where the runtime cannot. */
   stop(options: CallOptions = {}): Promise<SandboxInfo> {
     return this.#change('stop', {}, options)
@@ -137,13 +145,15 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /** Legal from every state and repeatable; answers with what was freed (invariant 4). */
-  delete(options: CallOptions = {}): Promise<Receipt> {
-    return this.#connection.json({
+  async delete(options: CallOptions = {}): Promise<Receipt> {
+    const { sandbox, receipt } = await this.#connection.json<{ sandbox: SandboxInfo; receipt: Receipt }>({
       ...options,
       method: 'DELETE',
       path: `/v1/sandboxes/${this.id}`,
       act: `delete ${this.id}`,
     })
+    this.info = sandbox
+    return receipt
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -68,8 +68,8 @@ export class BuildHandle {
       if (event.type === 'heartbeat') continue
       position.after++
       yield event
-      if (event.type === 'done' || event.type === 'error') return
     }
-    throw streamBroken(act)
+    // A log may end only when its build has.
+    if ((await this.info({ signal })).state === 'running') throw streamBroken(act)
   }
 }
