@@ -1,4 +1,12 @@
-import { AtollError, type Lease, type NodeApi } from '@atoll/protocol'
+import {
+  AtollError,
+  type BuildEvent,
+  type EndCause,
+  type Lease,
+  type NodeApi,
+  type NodeBuild,
+  type NodeSandboxSpec,
+} from '@atoll/protocol'
 import type { Context } from './machines/context.ts'
 import { createSandbox } from './machines/create.ts'
 import { dispatch } from './machines/dispatch.ts'
@@ -13,83 +21,74 @@ import { stopSandbox } from './machines/stop.ts'
 /** The machines as control and gateway may ask of them. Every method rejects with an AtollError. */
 export const nodeApi = (context: Context): NodeApi => {
   const record = (id: string) => recordOf(context, id)
-  const shown = (id: string) => present(context, record(id))
-  const api: NodeApi = {
-    info: async () => ({
+  const shown = async (id: string) => await present(context, record(id))
+  const { images } = context
+  return {
+    info: guard('info', async () => ({
       name: context.options.name,
       version: context.options.version,
       runtimes: await context.runtimes.list(),
       sandboxes: context.records.sandboxes.held().count,
-    }),
-    create: async (spec, signal) => {
+    })),
+    create: guard('create', async (spec: NodeSandboxSpec, signal?: AbortSignal) => {
       await createSandbox(context, spec, signal)
       return await shown(spec.id)
-    },
-    get: async (id) => await shown(id),
-    list: () => presentAll(context),
-    lifecycle: async (id) => await explainLifecycle(context, record(id)),
-    setLease: async (id, lease: Partial<Lease>) => {
+    }),
+    get: guard('get', shown),
+    list: guard('list', () => presentAll(context)),
+    lifecycle: guard('lifecycle', async (id: string) => await explainLifecycle(context, record(id))),
+    setLease: guard('setLease', async (id: string, lease: Partial<Lease>) => {
       await changeLease(context, record(id), lease)
       return await shown(id)
-    },
-    hold: async (id, name, ttlMs) => hold(context, record(id), name, ttlMs),
-    release: async (id, name) => release(context, record(id), name),
-    delete: async (id, cause, by) =>
-      await endSandbox(context, record(id), { cause, by, message: `deleted by ${by}` }),
-    stop: async (id, by) => {
+    }),
+    hold: guard('hold', async (id: string, name: string, ttlMs: number) =>
+      hold(context, record(id), name, ttlMs),
+    ),
+    release: guard('release', async (id: string, name: string) => release(context, record(id), name)),
+    delete: guard('delete', async (id: string, cause: EndCause, by: string) =>
+      endSandbox(context, record(id), { cause, by, message: `deleted by ${by}` }),
+    ),
+    stop: guard('stop', async (id: string, by: string) => {
       await stopSandbox(context, record(id), by)
       return await shown(id)
-    },
-    start: async (id) => {
+    }),
+    start: guard('start', async (id: string) => {
       await startSandbox(context, record(id))
       return await shown(id)
-    },
+    }),
+    // Already typed by node/src/guest, and the hot path.
     guest: (id, request) => dispatch(context, id, request),
-    events: async (afterSeq, count) => context.records.events.after(afterSeq, count),
+    events: guard('events', async (afterSeq: number, count: number) =>
+      context.records.events.after(afterSeq, count),
+    ),
     onEvent: (listener) => {
       context.listeners.add(listener)
       return { [Symbol.dispose]: () => void context.listeners.delete(listener) }
     },
-    images: () => context.images.list(),
-    build: (build, onEvent, signal) => context.images.build(build, onEvent, signal),
-    deleteImage: async (digest) => await context.images.delete(digest, context.records.sandboxes.images()),
-    receiveUpload: (sha256, body, signal) => context.images.receiveUpload(sha256, body, signal),
+    images: guard('images', () => images.list()),
+    build: guard('build', (build: NodeBuild, onEvent: (event: BuildEvent) => void, signal: AbortSignal) =>
+      images.build(build, onEvent, signal),
+    ),
+    deleteImage: guard('deleteImage', async (digest: string) =>
+      images.delete(digest, context.records.sandboxes.images()),
+    ),
+    receiveUpload: guard(
+      'receiveUpload',
+      (sha256: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal) =>
+        images.receiveUpload(sha256, body, signal),
+    ),
   }
-  return typed(api)
 }
 
 /** Whatever else a method rejects with becomes `internal`, named by the method. */
-const typed = (api: NodeApi): NodeApi => {
-  const guard =
-    <Arguments extends unknown[], Result>(name: string, call: (...given: Arguments) => Promise<Result>) =>
-    async (...given: Arguments): Promise<Result> => {
-      try {
-        return await call(...given)
-      } catch (error) {
-        if (error instanceof AtollError) throw error
-        const message = error instanceof Error ? error.message : String(error)
-        throw new AtollError('internal', `node ${name} failed: ${message}`, { cause: error })
-      }
+const guard =
+  <Arguments extends unknown[], Result>(name: string, call: (...given: Arguments) => Promise<Result>) =>
+  async (...given: Arguments): Promise<Result> => {
+    try {
+      return await call(...given)
+    } catch (error) {
+      if (error instanceof AtollError) throw error
+      const message = error instanceof Error ? error.message : String(error)
+      throw new AtollError('internal', `node ${name} failed: ${message}`, { cause: error })
     }
-  return {
-    info: guard('info', api.info),
-    create: guard('create', api.create),
-    get: guard('get', api.get),
-    list: guard('list', api.list),
-    lifecycle: guard('lifecycle', api.lifecycle),
-    setLease: guard('setLease', api.setLease),
-    hold: guard('hold', api.hold),
-    release: guard('release', api.release),
-    delete: guard('delete', api.delete),
-    stop: guard('stop', api.stop),
-    start: guard('start', api.start),
-    // Already typed by node/src/guest, and the hot path.
-    guest: api.guest,
-    events: guard('events', api.events),
-    onEvent: api.onEvent,
-    images: guard('images', api.images),
-    build: guard('build', api.build),
-    deleteImage: guard('deleteImage', api.deleteImage),
-    receiveUpload: guard('receiveUpload', api.receiveUpload),
   }
-}

@@ -58,8 +58,14 @@ export const machineOf = (
       machine.deadline =
         unixMs === null
           ? undefined
-          : atTime(unixMs, clock.now, () =>
-              endMachine(world, clock, machine, { cause: 'deadline', message: "the host's deadline passed" }),
+          : atTime(
+              unixMs,
+              () => clock.now(),
+              () =>
+                endMachine(world, clock, machine, {
+                  cause: 'deadline',
+                  message: "the host's deadline passed",
+                }),
             )
     },
     usage: async () => ({

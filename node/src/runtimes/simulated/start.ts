@@ -31,8 +31,8 @@ export const start = async (
     processes: new Map(),
     identity: undefined,
     startedAtMs: clock.now(),
-    now: clock.now,
-    monotonic: clock.monotonic,
+    now: () => clock.now(),
+    monotonic: () => clock.monotonic(),
     nextPid: () => ++pid,
   }
   const machine: SimulatedMachine = {
@@ -48,8 +48,10 @@ export const start = async (
     limits: { ...spec.limits },
   }
   if (spec.deadlineUnixMs !== null)
-    machine.deadline = atTime(spec.deadlineUnixMs, clock.now, () =>
-      endMachine(world, clock, machine, { cause: 'deadline', message: "the host's deadline passed" }),
+    machine.deadline = atTime(
+      spec.deadlineUnixMs,
+      () => clock.now(),
+      () => endMachine(world, clock, machine, { cause: 'deadline', message: "the host's deadline passed" }),
     )
   world.machines.set(spec.id, machine)
   return machineOf(world, clock, machine, { boot: clock.monotonic() - began })

@@ -15,9 +15,9 @@ export interface Invocation {
   readonly hostname: string
   readonly cpuCount: number
   /** Resolves when the log took it: a slow follower slows the program down. */
-  write(kind: 1 | 2, data: string | Uint8Array): Promise<void>
+  readonly write: (kind: 1 | 2, data: string | Uint8Array) => Promise<void>
   /** Ends the process by a signal. */
-  raise(signal: string): void
+  readonly raise: (signal: string) => void
 }
 /** A program answers with its exit code. */
 export type Program = (invocation: Invocation) => Promise<number>
