@@ -1,0 +1,45 @@
+//! What all calls share.
+
+use std::cell::{Cell, RefCell};
+use std::time::Instant;
+
+use crate::identity::{Identity, Limits};
+use crate::limits::tally::Tally;
+use crate::processes::containment::Containment;
+use crate::processes::table::Table;
+
+/// The contract with the host; see docs/reference/guest-protocol.md.
+pub const GENERATION: u32 = 1;
+
+pub struct Agent {
+    pub started: Instant,
+    pub identity: RefCell<Option<Identity>>,
+    pub processes: Table,
+    pub containment: Containment,
+    pub tally: Tally,
+    pub open_streams: Cell<usize>,
+}
+
+impl Agent {
+    pub fn new(containment: Containment) -> Self {
+        Self {
+            started: Instant::now(),
+            identity: RefCell::new(None),
+            processes: Table::default(),
+            containment,
+            tally: Tally::default(),
+            open_streams: Cell::new(0),
+        }
+    }
+
+    /// The limits in force; none before `adopt`.
+    pub fn limits(&self) -> Limits {
+        self.identity.borrow().as_ref().map(|identity| identity.limits).unwrap_or_default()
+    }
+
+    /// The user that acts where a call names none: root before `adopt`.
+    pub fn default_user(&self) -> String {
+        let identity = self.identity.borrow();
+        identity.as_ref().map_or_else(|| "root".to_owned(), |known| known.default_user.clone())
+    }
+}

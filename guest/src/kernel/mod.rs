@@ -1,0 +1,9 @@
+//! The system calls that the agent makes itself, each with its error.
+
+pub mod child;
+pub mod credentials;
+pub mod descriptor;
+pub mod errno;
+pub mod folder;
+pub mod signals;
+pub mod supervisor;

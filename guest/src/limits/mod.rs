@@ -1,0 +1,9 @@
+//! What keeps the sandbox answering: capabilities, memory, disk and counts.
+
+pub mod capabilities;
+pub mod disk;
+pub mod memory;
+pub mod metrics;
+pub mod survey;
+pub mod tally;
+pub mod watchdog;

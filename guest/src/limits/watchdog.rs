@@ -1,0 +1,90 @@
+//! Ends the biggest process before the sandbox's memory is gone, so that users meet a named
+//! limit and keep the sandbox.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::memory;
+use super::survey::{self, Member, PAGE_BYTES};
+use crate::agent::Agent;
+use crate::processes::process::Process;
+
+const KILL_PER_CENT: u64 = 88;
+const LOOK_MIN: Duration = Duration::from_millis(50);
+const LOOK_MAX: Duration = Duration::from_millis(500);
+/// After a kill its memory takes a moment to come back; a second victim would be one too many.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Runs for ever; sleeps while no process runs.
+pub async fn watch(agent: Rc<Agent>) {
+    loop {
+        if !agent.processes.has_running() {
+            agent.tally.wake.notified().await;
+        }
+        agent.processes.sweep();
+        let pause = look(&agent);
+        sleep(pause).await;
+    }
+}
+
+/// One look; gives how long until the next.
+fn look(agent: &Agent) -> Duration {
+    let limits = agent.limits();
+    mark_process_limit(agent, limits.processes);
+    let Some(limit) = limits.memory_bytes else {
+        return LOOK_MAX;
+    };
+    let used = match memory::quick_used_bytes() {
+        Some(used) => used,
+        None => memory::used_bytes(&survey::members()),
+    };
+    let threshold = limit / 100 * KILL_PER_CENT;
+    if used < threshold {
+        // Full memory is looked at often, an empty one seldom.
+        let free_per_cent = (threshold - used) * 100 / threshold.max(1);
+        return LOOK_MAX.mul_f64(free_per_cent as f64 / 100.0).max(LOOK_MIN);
+    }
+    if let Some(victim) = biggest(&survey::members()) {
+        end(agent, victim, used, limit);
+        return SETTLE;
+    }
+    LOOK_MIN
+}
+
+fn mark_process_limit(agent: &Agent, limit: Option<u64>) {
+    for process in agent.processes.running() {
+        if process.tree.met_limit(limit) {
+            process.marks.limit_processes.set(true);
+        }
+    }
+}
+
+fn biggest(members: &[Member]) -> Option<Member> {
+    let own = std::process::id() as i32;
+    let others = members.iter().filter(|member| member.pid != own && !member.zombie);
+    others.max_by_key(|member| member.resident_pages).copied()
+}
+
+fn end(agent: &Agent, victim: Member, used: u64, limit: u64) {
+    let owner = owner(agent, victim.pid);
+    if let Some(process) = &owner {
+        process.marks.oom.set(true);
+    }
+    if unsafe { libc::kill(victim.pid, libc::SIGKILL) } != 0 {
+        return;
+    }
+    agent.tally.oom_kills.set(agent.tally.oom_kills.get() + 1);
+    eprintln!(
+        "atoll-agent: memory {used} of {limit} bytes: ended pid {} with {} bytes, of process {}",
+        victim.pid,
+        victim.resident_pages * PAGE_BYTES,
+        owner.map_or("none".to_owned(), |process| process.id.clone()),
+    );
+}
+
+/// The process whose tree the pid belongs to, ended ones with survivors included.
+fn owner(agent: &Agent, pid: i32) -> Option<Rc<Process>> {
+    agent.processes.list().into_iter().find(|process| process.tree.pids().contains(&pid))
+}

@@ -1,0 +1,100 @@
+//! The end of a process: its deadline, its survivors, the rest of its output, and then the one
+//! exit that is told.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::process::{Exit, Process, WaitResult, unix_ms};
+use super::request::Survivors;
+use crate::agent::Agent;
+use crate::kernel::signals;
+use crate::limits::disk;
+
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub fn after(timeout_ms: Option<u64>) -> Self {
+        let after = |ms| Instant::now().checked_add(Duration::from_millis(ms));
+        Self(timeout_ms.and_then(after))
+    }
+
+    async fn passed(&self) {
+        match self.0 {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Follows a process to its end and records it.
+pub async fn oversee(
+    agent: Rc<Agent>,
+    process: Rc<Process>,
+    deadline: Deadline,
+    finish: watch::Sender<bool>,
+    output_complete: Rc<Notify>,
+) {
+    let mut killed_by_deadline = 0;
+    let wait = tokio::select! {
+        biased;
+        wait = process.waited() => wait,
+        () = deadline.passed() => {
+            process.marks.timed_out.set(true);
+            killed_by_deadline = process.tree.kill().await;
+            process.waited().await
+        }
+    };
+    let duration = process.started.elapsed();
+    if process.tree.met_limit(agent.limits().processes) {
+        process.marks.limit_processes.set(true);
+    }
+    let (mut survivors_killed, mut survivors_kept) = (killed_by_deadline.saturating_sub(1), 0);
+    match process.request.survivors {
+        Survivors::Kill => survivors_killed += process.tree.kill().await,
+        Survivors::Keep => survivors_kept = process.tree.pids().len(),
+    }
+    finish.send_replace(true);
+    output_complete.notified().await;
+    let exit = exit(&process, wait, duration, survivors_killed, survivors_kept);
+    *process.exit.borrow_mut() = Some(exit);
+    process.changed.notify_waiters();
+    agent.processes.keep_ended(process.clone());
+}
+
+fn exit(
+    process: &Process,
+    wait: WaitResult,
+    duration: Duration,
+    survivors_killed: usize,
+    survivors_kept: usize,
+) -> Exit {
+    let status = wait.status;
+    let marks = &process.marks;
+    let mut limits = Vec::new();
+    if marks.oom.get() {
+        limits.push("memory");
+    }
+    if marks.limit_processes.get() {
+        limits.push("processes");
+    }
+    if marks.limit_disk.get() || disk::is_full() {
+        limits.push("disk");
+    }
+    Exit {
+        code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        signal: libc::WIFSIGNALED(status).then(|| signals::name(libc::WTERMSIG(status))),
+        timed_out: marks.timed_out.get(),
+        killed: marks.killed.get(),
+        oom: marks.oom.get(),
+        limits,
+        survivors_killed,
+        survivors_kept,
+        duration_ms: duration.as_millis() as u64,
+        cpu_ms: wait.cpu_ms,
+        peak_memory_bytes: wait.peak_memory_bytes,
+        ended_at_ms: unix_ms(),
+    }
+}

@@ -1,0 +1,137 @@
+//! A process with all its descendants: counted, signalled, and ended together (invariant 10).
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::kernel::descriptor;
+use crate::limits::survey;
+
+const PIDS_MAX_BYTES: usize = 4 << 20;
+const KILL_WAIT_MIN: Duration = Duration::from_millis(1);
+const KILL_WAIT_MAX: Duration = Duration::from_millis(20);
+
+pub enum Tree {
+    Group(Group),
+    /// The pid of the supervisor; everything below it in /proc belongs to the tree.
+    Supervised(Cell<i32>),
+}
+
+impl Tree {
+    pub fn pids(&self) -> Vec<i32> {
+        match self {
+            Self::Group(group) => group.pids().unwrap_or_default(),
+            Self::Supervised(supervisor) => match supervisor.get() {
+                // Nothing was started; below 0 would be everything.
+                0 => Vec::new(),
+                supervisor => survey::descendants(supervisor),
+            },
+        }
+    }
+
+    /// Sends a signal to each member once and gives how many got it.
+    pub fn signal(&self, signal: i32) -> usize {
+        self.pids().into_iter().filter(|pid| unsafe { libc::kill(*pid, signal) == 0 }).count()
+    }
+
+    /// Kills until nothing is left and gives how many were there. setsid, double forks and fork
+    /// bombs do not help: membership is the kernel's, and forking is stopped first where it can be.
+    pub async fn kill(&self) -> usize {
+        let mut seen = HashSet::new();
+        let mut wait = KILL_WAIT_MIN;
+        loop {
+            let pids = self.pids();
+            if pids.is_empty() {
+                return seen.len();
+            }
+            if let Self::Group(group) = self {
+                group.stop_forks();
+            }
+            for pid in pids {
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+                seen.insert(pid);
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(KILL_WAIT_MAX);
+        }
+    }
+
+    /// Whether the count of processes met its limit.
+    pub fn met_limit(&self, limit: Option<u64>) -> bool {
+        match self {
+            Self::Group(group) => group.met_limit(limit),
+            Self::Supervised(_) => false,
+        }
+    }
+
+    /// Frees the group; false while something is still in it.
+    pub fn remove(&self) -> bool {
+        match self {
+            Self::Group(group) => group.remove(),
+            Self::Supervised(_) => true,
+        }
+    }
+}
+
+/// One cgroup: of cgroup2, or of gVisor's pids hierarchy.
+pub struct Group {
+    pub parent: OwnedFd,
+    pub folder: OwnedFd,
+    pub name: CString,
+    pub unified: bool,
+}
+
+impl Group {
+    /// A descriptor that a child writes itself into.
+    pub fn entrance(&self) -> io::Result<OwnedFd> {
+        descriptor::open_at(self.folder.as_raw_fd(), c"cgroup.procs", libc::O_WRONLY, 0)
+    }
+
+    pub fn limit_processes(&self, limit: u64) {
+        // cgroup2 has the file only where the host delegated the controller.
+        let _ = self.write(c"pids.max", limit.to_string().as_bytes());
+    }
+
+    pub fn remove(&self) -> bool {
+        let (parent, name) = (self.parent.as_raw_fd(), self.name.as_ptr());
+        unsafe { libc::unlinkat(parent, name, libc::AT_REMOVEDIR) == 0 }
+    }
+
+    fn pids(&self) -> io::Result<Vec<i32>> {
+        let text = self.read(c"cgroup.procs")?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1).collect())
+    }
+
+    fn stop_forks(&self) {
+        if self.unified {
+            let _ = self.write(c"cgroup.kill", b"1");
+        } else {
+            let _ = self.write(c"pids.max", b"0");
+        }
+    }
+
+    fn met_limit(&self, limit: Option<u64>) -> bool {
+        if let Ok(events) = self.read(c"pids.events") {
+            let count = events.strip_prefix("max ").and_then(|count| count.trim().parse().ok());
+            return count.is_some_and(|count: u64| count > 0);
+        }
+        let current = self.read(c"pids.current").ok().and_then(|text| text.trim().parse().ok());
+        current.zip(limit).is_some_and(|(current, limit): (u64, u64)| current >= limit)
+    }
+
+    fn read(&self, name: &CStr) -> io::Result<String> {
+        let file = descriptor::open_at(self.folder.as_raw_fd(), name, libc::O_RDONLY, 0)?;
+        let bytes = descriptor::read_small(file.as_raw_fd(), PIDS_MAX_BYTES)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn write(&self, name: &CStr, value: &[u8]) -> io::Result<()> {
+        let file = descriptor::open_at(self.folder.as_raw_fd(), name, libc::O_WRONLY, 0)?;
+        descriptor::write(file.as_raw_fd(), value).map(drop)
+    }
+}
