@@ -27,7 +27,6 @@ pub struct Limits {
 /// A cgroup2 directory for the guest agent's own use.
 #[derive(Debug, Clone)]
 pub struct Delegate {
-    pub root_uid: u32,
     pub owner_uid: u32,
 }
 
@@ -282,7 +281,6 @@ fn cgroup(launch: &Fields) -> Outcome<CgroupPlan> {
     let delegate = fields.child("delegate")?;
     let delegate = delegate.map(|delegate| -> Outcome<Delegate> {
         Ok(Delegate {
-            root_uid: delegate.uid("rootUid")?,
             owner_uid: delegate.uid("ownerUid")?,
         })
     });

@@ -80,7 +80,14 @@ impl Record {
                 .map(PathBuf::from)
                 .collect::<Vec<_>>()
         };
-        let identity = |name: &str| value.get(name).and_then(Identity::read);
+        // A pid of another boot names nobody.
+        let same_boot = value.get("bootId").and_then(Value::as_str) == Some(boot_id().as_str());
+        let identity = |name: &str| {
+            value
+                .get(name)
+                .and_then(Identity::read)
+                .filter(|_| same_boot)
+        };
         Some(Self {
             id: value.get("id")?.as_str()?.to_owned(),
             directory: directory.to_owned(),
@@ -103,6 +110,7 @@ impl Record {
     pub fn write(&self) -> Outcome<()> {
         let value = json!({
             "id": self.id,
+            "bootId": boot_id(),
             "stage": self.stage,
             "shimPid": self.shim.map(|shim| shim.pid),
             "shimStartTime": self.shim.map(|shim| shim.start_time),
@@ -121,6 +129,14 @@ impl Record {
         replace(&path, value.to_string().as_bytes(), false)
             .at("record", format!("write {}", path.display()))
     }
+}
+
+/// Changes with every start of the host.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// Writes beside and renames; with `durable` the bytes and the name are on the disk before it returns.

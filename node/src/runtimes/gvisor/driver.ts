@@ -1,0 +1,18 @@
+import type { RuntimeDriver } from '../driver.ts'
+import { gvisorHost, type GvisorOptions } from './options.ts'
+import { probe } from './probe.ts'
+import { recover } from './recover.ts'
+import { restore } from './restore.ts'
+import { start } from './start.ts'
+
+/** gVisor: the sandbox's system calls are served by a kernel in user space, written in Go (runsc). */
+export const gvisorDriver = (options: GvisorOptions): RuntimeDriver => {
+  const host = gvisorHost(options)
+  return {
+    name: 'gvisor',
+    probe: (signal) => probe(host, signal),
+    start: (spec, signal) => start(host, spec, signal),
+    restore,
+    recover: (record, signal) => recover(host, record, signal),
+  }
+}

@@ -1,0 +1,24 @@
+import type { LimitTranslation } from '../../host/shimmed-machine.ts'
+
+/** Bytes that gVisor's own kernel and page cache get beside the guest's memory: 13–30 MiB measured, rest is headroom. */
+const kernelBytes = 64 * 1024 ** 2
+/** A guest process costs about two on the host; the host's limit kills the sandbox and is only a backstop. */
+const hostPidsPerProcess = 2.5
+const hostPidsSpare = 100
+
+export const gvisorLimits = {
+  startTimeoutMs: 20_000,
+  /** Takes a sandbox's idle CPU from 2.1 % to 0.64 % of a core. */
+  timerSlackNs: 5_000_000,
+  sharedMemoryBytes: 64 * 1024 ** 2,
+} as const
+
+/** The guest's limits as those of the cgroup around gVisor. */
+export const translation: LimitTranslation = {
+  toHost: ({ memoryBytes, processes }) => ({
+    memoryBytes: memoryBytes + kernelBytes,
+    pids: Math.ceil(processes * hostPidsPerProcess) + hostPidsSpare,
+  }),
+  memoryFromHost: (bytes) => bytes - kernelBytes,
+  processesFromHost: (pids) => Math.floor((pids - hostPidsSpare) / hostPidsPerProcess),
+}
