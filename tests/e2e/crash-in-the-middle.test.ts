@@ -2,17 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Process, Sandbox } from '@atoll/protocol'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import {
-  call,
-  createSandbox,
-  deleteSandbox,
-  expectStatus,
-  getSandbox,
-  run,
-  until,
-} from './call.ts'
+import { call, createSandbox, deleteSandbox, expectStatus, getSandbox, run, until } from './call.ts'
 import { allSandboxes, type Drill, livingSandboxes, small, startDrill } from './drill.ts'
-import { hostProcesses } from './host-processes.ts'
+import { launchersOf } from './machine-parts.ts'
 
 /** Kills the daemon between the intent and the effect, and between the effect and the answer. */
 describe('kill -9 of the daemon in the middle of', () => {
@@ -27,38 +19,45 @@ describe('kill -9 of the daemon in the middle of', () => {
   })
 
   /** Ms after the request was sent: before the launcher, with it, while the guest adopts, about the answer. */
-  it.each([5, 40, 120, 250])('create, %i ms in: a retry with the same key finds one sandbox', async (afterMs) => {
-    const { stack } = drill
-    const known = new Set(await allSandboxes(stack))
-    const idempotencyKey = randomUUID()
-    const body = { runtime: 'gvisor', limits: small, name: `crash-${afterMs}` }
-    const first = call<Sandbox>(stack, 'POST', '/v1/sandboxes', { body, idempotencyKey }).catch(() => undefined)
-    await delay(afterMs)
-    await stack.crash()
-    await first
-    await stack.restart()
-    const again = await call<Sandbox>(stack, 'POST', '/v1/sandboxes', { body, idempotencyKey })
-    const fresh = (await allSandboxes(stack)).filter((id) => !known.has(id))
-    expect(fresh).toHaveLength(1)
-    if (again.status < 300) {
-      expect(again.body.id).toBe(fresh[0])
-      const seen = await getSandbox(stack, again.body.id)
-      if (seen.state === 'running')
-        expect((await run(stack, seen.id, ['echo', 'alive'])).stdout).toBe('alive\n')
-      else expect(seen.ended).toMatchObject({ cause: 'create_failed' })
-    } else {
-      // An honest refusal names what became of it; the record is a tombstone, not a ghost.
-      expect(again.body).toMatchObject({ code: expect.stringMatching(/^(sandbox_ended|internal|canceled)$/) })
-      expect((await getSandbox(stack, fresh[0]!)).ended).toMatchObject({ cause: 'create_failed' })
-    }
-  })
+  it.each([5, 40, 120, 250])(
+    'create, %i ms in: a retry with the same key finds one sandbox',
+    async (afterMs) => {
+      const { stack } = drill
+      const known = new Set(await allSandboxes(stack))
+      const idempotencyKey = randomUUID()
+      const body = { runtime: 'gvisor', limits: small, name: `crash-${afterMs}` }
+      const first = call<Sandbox>(stack, 'POST', '/v1/sandboxes', { body, idempotencyKey }).catch(
+        () => undefined,
+      )
+      await delay(afterMs)
+      await stack.crash()
+      await first
+      await stack.restart()
+      const again = await call<Sandbox>(stack, 'POST', '/v1/sandboxes', { body, idempotencyKey })
+      const fresh = (await allSandboxes(stack)).filter((id) => !known.has(id))
+      expect(fresh).toHaveLength(1)
+      if (again.status < 300) {
+        expect(again.body.id).toBe(fresh[0])
+        const seen = await getSandbox(stack, again.body.id)
+        if (seen.state === 'running')
+          expect((await run(stack, seen.id, ['echo', 'alive'])).stdout).toBe('alive\n')
+        else expect(seen.ended).toMatchObject({ cause: 'create_failed' })
+      } else {
+        // An honest refusal names what became of it; the record is a tombstone, not a ghost.
+        expect(again.body).toMatchObject({
+          code: expect.stringMatching(/^(sandbox_ended|internal|canceled)$/),
+        })
+        expect((await getSandbox(stack, fresh[0]!)).ended).toMatchObject({ cause: 'create_failed' })
+      }
+    },
+  )
 
   it('a launch: the launcher goes on alone, and nothing stays that nobody owns', async () => {
     const { stack } = drill
     const first = call(stack, 'POST', '/v1/sandboxes', { body: { runtime: 'gvisor', limits: small } }).catch(
       () => undefined,
     )
-    await until('the launcher runs', 10_000, () => launchers(stack.dataFolder)[0])
+    await until('the launcher runs', 10_000, () => launchersOf(stack)[0])
     await stack.crash()
     await first
     await stack.restart()
@@ -138,8 +137,3 @@ describe('kill -9 of the daemon in the middle of', () => {
     expect(await deleteSandbox(stack, sandbox.id)).toEqual(receipt)
   })
 })
-
-const launchers = (dataFolder: string) =>
-  hostProcesses().filter(
-    ({ commandLine }) => commandLine.includes('atoll-launcher') && commandLine.includes(dataFolder),
-  )

@@ -1,12 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  createSandbox,
-  deleteSandbox,
-  getSandbox,
-  run,
-  until,
-  untilState,
-} from './call.ts'
+import { createSandbox, deleteSandbox, getSandbox, run, until, untilState } from './call.ts'
 import { collectOutput, countedExitCode, expectedOutput, startCounted } from './counted-output.ts'
 import { type Drill, realRuntimes, small, startDrill } from './drill.ts'
 import { hostProcess } from './host-processes.ts'
@@ -71,7 +64,9 @@ describe('kill -9 of the daemon', () => {
     const { runtime } = await machineParts(stack, sandbox.id)
     await stack.crash()
     process.kill(runtime.pid, 'SIGKILL')
-    await until('the runtime is gone', 5_000, () => (hostProcess(runtime.pid) === undefined ? true : undefined))
+    await until('the runtime is gone', 5_000, () =>
+      hostProcess(runtime.pid) === undefined ? true : undefined,
+    )
     await stack.restart()
     const ended = await untilState(stack, sandbox.id, 'ended')
     expect(ended.ended).toMatchObject({ cause: 'fault' })
@@ -83,7 +78,9 @@ describe('kill -9 of the daemon', () => {
     const sandbox = await createSandbox(stack, { runtime: 'gvisor', limits: small, timeoutMs: 4_000 })
     const { runtime } = await machineParts(stack, sandbox.id)
     await stack.crash()
-    await until('the shim has ended it', 30_000, () => (hostProcess(runtime.pid) === undefined ? true : undefined))
+    await until('the shim has ended it', 30_000, () =>
+      hostProcess(runtime.pid) === undefined ? true : undefined,
+    )
     expect(Date.now()).toBeGreaterThanOrEqual(sandbox.createdAtMs + 4_000)
     await stack.restart()
     const ended = await untilState(stack, sandbox.id, 'ended')

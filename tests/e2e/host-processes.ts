@@ -71,6 +71,10 @@ export const descriptorsOf = (pid: number): string[] =>
 /** Kills by id and start time: a pid alone identifies nothing. True when it was there. */
 export const killExactly = (target: HostProcess, signal: NodeJS.Signals = 'SIGKILL'): boolean => {
   if (hostProcess(target.pid)?.startTime !== target.startTime) return false
-  process.kill(target.pid, signal)
-  return true
+  try {
+    return process.kill(target.pid, signal)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
+    throw error
+  }
 }

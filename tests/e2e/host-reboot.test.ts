@@ -24,40 +24,43 @@ describe('a reboot of the host', () => {
     rmSync(folder, { recursive: true, force: true })
   })
 
-  it.each(['gvisor', 'container'])('ends what ran on %s as host_lost, and frees what it left', async (runtime) => {
-    const { stack } = drill
-    const sandbox = await createSandbox(stack, { runtime, limits: small })
-    await run(stack, sandbox.id, ['true'])
-    const parts = await machineParts(stack, sandbox.id)
-    await stack.crash()
-    const all = [parts.shim, parts.spare, parts.runtime]
-    for (const { pid } of all) process.kill(pid, 'SIGSTOP')
-    killAll(all)
-    for (const { pid } of all)
-      await until(`${pid} is gone`, 5_000, () => (hostProcess(pid) === undefined ? true : undefined))
-    removeCgroups(sandbox.id)
-    // The shim had no time to write an end, as in a power cut.
-    expect(existsSync(join(stack.dataFolder, 'sandboxes', sandbox.id, 'exit.json'))).toBe(false)
+  it.each(['gvisor', 'container'])(
+    'ends what ran on %s as host_lost, and frees what it left',
+    async (runtime) => {
+      const { stack } = drill
+      const sandbox = await createSandbox(stack, { runtime, limits: small })
+      await run(stack, sandbox.id, ['true'])
+      const parts = await machineParts(stack, sandbox.id)
+      await stack.crash()
+      const all = [parts.shim, parts.spare, parts.runtime]
+      for (const { pid } of all) process.kill(pid, 'SIGSTOP')
+      killAll(all)
+      for (const { pid } of all)
+        await until(`${pid} is gone`, 5_000, () => (hostProcess(pid) === undefined ? true : undefined))
+      await removeCgroups(sandbox.id)
+      // The shim had no time to write an end, as in a power cut.
+      expect(existsSync(join(stack.dataFolder, 'sandboxes', sandbox.id, 'exit.json'))).toBe(false)
 
-    const bootId = join(folder, `boot-id-${runtime}`)
-    writeFileSync(bootId, `${randomUUID()}\n`)
-    await stack.restart({
-      through: [
-        'unshare',
-        '--mount',
-        'sh',
-        '-c',
-        'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"',
-        bootId,
-      ],
-    })
-    const { state, ended } = await getSandbox(stack, sandbox.id)
-    expect({ state, cause: ended?.cause }).toEqual({ state: 'ended', cause: 'host_lost' })
-    expect(ended?.message).not.toBe('')
-    const refused = await call(stack, 'POST', `/v1/sandboxes/${sandbox.id}/processes?wait=1`, {
-      body: { argv: ['true'] },
-    })
-    expect(refused).toMatchObject({ status: 410, body: { code: 'sandbox_ended' } })
-    expect(await drill.difference()).toEqual({})
-  })
+      const bootId = join(folder, `boot-id-${runtime}`)
+      writeFileSync(bootId, `${randomUUID()}\n`)
+      await stack.restart({
+        through: [
+          'unshare',
+          '--mount',
+          'sh',
+          '-c',
+          'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"',
+          bootId,
+        ],
+      })
+      const { state, ended } = await getSandbox(stack, sandbox.id)
+      expect({ state, cause: ended?.cause }).toEqual({ state: 'ended', cause: 'host_lost' })
+      expect(ended?.message).not.toBe('')
+      const refused = await call(stack, 'POST', `/v1/sandboxes/${sandbox.id}/processes?wait=1`, {
+        body: { argv: ['true'] },
+      })
+      expect(refused).toMatchObject({ status: 410, body: { code: 'sandbox_ended' } })
+      expect(await drill.difference()).toEqual({})
+    },
+  )
 })

@@ -84,9 +84,27 @@ export const settledDifference = async (
   }
 }
 
-/** Removes the empty cgroups of one sandbox, deepest first: what a reboot does to them. */
-export const removeCgroups = (sandbox: string): void => {
-  for (const folder of cgroupFolders().toReversed()) if (folder.includes(sandbox)) rmdirSync(folder)
+/** Removes the cgroups of one sandbox, deepest first: what a reboot does to them. */
+export const removeCgroups = async (sandbox: string, timeoutMs = 5_000): Promise<void> => {
+  const until = performance.now() + timeoutMs
+  // The last of its processes may still be on their way out: EBUSY until then.
+  for (const folder of cgroupFolders()
+    .toReversed()
+    .filter((path) => path.includes(sandbox)))
+    while (!wasRemoved(folder)) {
+      if (performance.now() > until) throw new Error(`cannot remove ${folder}: it is still in use`)
+      await delay(20)
+    }
+}
+
+const wasRemoved = (folder: string): boolean => {
+  try {
+    rmdirSync(folder)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EBUSY') return false
+    throw error
+  }
 }
 
 const minus = (left: readonly string[], right: readonly string[]): string[] => {

@@ -45,7 +45,8 @@ describe('a retry with the same key', () => {
     const { stack } = drill
     const sandbox = await createSandbox(stack, { runtime: 'gvisor', limits: small })
     const path = `/v1/sandboxes/${sandbox.id}/processes?wait=1`
-    const runs = async () => (await run(stack, sandbox.id, ['sh', '-c', 'cat runs | wc -l'], { cwd: '/tmp' })).stdout.trim()
+    const runs = async () =>
+      (await run(stack, sandbox.id, ['sh', '-c', 'cat runs | wc -l'], { cwd: '/tmp' })).stdout.trim()
     const byId = { id: 'mine', shell: 'echo x >> /tmp/runs; exit 3' }
     const first = await call<RunResult>(stack, 'POST', path, { body: byId })
     expect(first).toMatchObject({ status: 200, body: { exit: { code: 3 } } })
@@ -56,7 +57,9 @@ describe('a retry with the same key', () => {
 
     const idempotencyKey = randomUUID()
     const byKey = { shell: 'echo x >> /tmp/runs; exit 5' }
-    const answers = await Promise.all([1, 2, 3].map(() => call<RunResult>(stack, 'POST', path, { body: byKey, idempotencyKey })))
+    const answers = await Promise.all(
+      [1, 2, 3].map(() => call<RunResult>(stack, 'POST', path, { body: byKey, idempotencyKey })),
+    )
     for (const answer of answers) expect(answer).toMatchObject({ status: 200, body: { exit: { code: 5 } } })
     await stack.crash()
     await stack.restart()
@@ -78,14 +81,23 @@ describe('a retry with the same key', () => {
     await stack.crash()
     await stack.restart()
     expect(await deleteSandbox(stack, sandbox.id)).toEqual(receipts[0])
-    expect((await getSandbox(stack, sandbox.id)).ended).toMatchObject({ cause: 'deleted', receipt: receipts[0] })
+    expect((await getSandbox(stack, sandbox.id)).ended).toMatchObject({
+      cause: 'deleted',
+      receipt: receipts[0],
+    })
     expect(await drill.difference()).toEqual({})
   })
 
   it('tells what never was from what has ended', async () => {
     const { stack } = drill
     const never = `sbx_${'a'.repeat(20)}`
-    expect(await call(stack, 'GET', `/v1/sandboxes/${never}`)).toMatchObject({ status: 404, body: { code: 'not_found' } })
-    expect(await call(stack, 'DELETE', `/v1/sandboxes/${never}`)).toMatchObject({ status: 404, body: { code: 'not_found' } })
+    expect(await call(stack, 'GET', `/v1/sandboxes/${never}`)).toMatchObject({
+      status: 404,
+      body: { code: 'not_found' },
+    })
+    expect(await call(stack, 'DELETE', `/v1/sandboxes/${never}`)).toMatchObject({
+      status: 404,
+      body: { code: 'not_found' },
+    })
   })
 })

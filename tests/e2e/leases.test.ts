@@ -15,7 +15,11 @@ describe('the lease of a sandbox', () => {
 
   const create = (more: object) => createSandbox(drill.stack, { runtime: 'gvisor', limits: small, ...more })
   const lifecycle = async (id: string): Promise<Lifecycle> =>
-    expectStatus(await call<Lifecycle>(drill.stack, 'GET', `/v1/sandboxes/${id}/lifecycle`), [200], 'lifecycle')
+    expectStatus(
+      await call<Lifecycle>(drill.stack, 'GET', `/v1/sandboxes/${id}/lifecycle`),
+      [200],
+      'lifecycle',
+    )
 
   it('ends it at its timeout, says why for ever after, and not before', async () => {
     const { stack } = drill
@@ -29,7 +33,11 @@ describe('the lease of a sandbox', () => {
     expect(ended!.atMs).toBeGreaterThanOrEqual(sandbox.expiresAtMs)
     expect(ended!.atMs).toBeLessThan(sandbox.expiresAtMs + 5_000)
     expect(ended!.receipt?.processes).toBeGreaterThan(0)
-    const refused = await call<ErrorBody>(stack, 'GET', `/v1/sandboxes/${sandbox.id}/files?path=/etc/hostname`)
+    const refused = await call<ErrorBody>(
+      stack,
+      'GET',
+      `/v1/sandboxes/${sandbox.id}/files?path=/etc/hostname`,
+    )
     expect(refused).toMatchObject({ status: 410, body: { code: 'sandbox_ended', retryable: false } })
     expect(refused.body.message).toContain('deadline')
     expect(await drill.difference()).toEqual({})
@@ -73,7 +81,11 @@ describe('the lease of a sandbox', () => {
     expect(held.state).toBe('running')
     expect(held.idleSinceMs).toBeNull()
     expect(held.holders).toContainEqual(expect.objectContaining({ kind: 'process' }))
-    expectStatus(await call(stack, 'PUT', `${path}/holders/me`, { body: { ttlMs: 4_000 } }), [200, 201], 'hold')
+    expectStatus(
+      await call(stack, 'PUT', `${path}/holders/me`, { body: { ttlMs: 4_000 } }),
+      [200, 201],
+      'hold',
+    )
     await new Promise((resolve) => setTimeout(resolve, 3_000))
     const leased = await lifecycle(base.id)
     expect(leased.holders).toEqual([expect.objectContaining({ kind: 'lease', name: 'me' })])
@@ -103,7 +115,9 @@ describe('the lease of a sandbox', () => {
     const first = await createSandbox(tenant, body)
     const refused = await call(tenant, 'POST', '/v1/sandboxes', { body })
     expect(refused).toMatchObject({ status: 429, body: { code: 'quota_exceeded' } })
-    expect(await call(stack, 'GET', `/v1/sandboxes/${first.id}`)).toMatchObject({ status: expect.any(Number) })
+    expect(await call(stack, 'GET', `/v1/sandboxes/${first.id}`)).toMatchObject({
+      status: expect.any(Number),
+    })
     await untilState(tenant, first.id, 'ended')
     const second = await createSandbox(tenant, body)
     await deleteSandbox(tenant, second.id)

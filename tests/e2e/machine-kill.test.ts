@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call, createSandbox, deleteSandbox, getSandbox, run, until, untilState } from './call.ts'
 import { collectOutput, countedExitCode, expectedOutput, startCounted } from './counted-output.ts'
 import { type Drill, realRuntimes, small, startDrill } from './drill.ts'
-import { hostProcesses } from './host-processes.ts'
-import { killAll, type MachineParts, machineParts } from './machine-parts.ts'
+import { killExactly } from './host-processes.ts'
+import { killAll, launchersOf, type MachineParts, machineParts } from './machine-parts.ts'
 
 /** Kills the host's processes of one sandbox while it writes, and looks at what is left of it. */
 describe('kill -9 of', () => {
@@ -42,83 +42,97 @@ describe('kill -9 of', () => {
     })
 
   const cases = realRuntimes.flatMap((runtime) => Object.keys(wounds).map((wound) => ({ runtime, wound })))
-  it.each(cases)('$wound ($runtime): the sandbox lives and not a byte is lost', async ({ runtime, wound }) => {
-    const { stack } = drill
-    const sandbox = await createSandbox(stack, { runtime, limits: small })
-    const before = await machineParts(stack, sandbox.id)
-    const shape = { lines: 800, pauseMs: 2 }
-    await startCounted(stack, sandbox.id, 'counted', shape)
-    const collecting = collectOutput(stack, sandbox.id, 'counted', 45_000)
-    await wounds[wound]!(sandbox.id)
-    const { bytes, exit } = await collecting
-    expect(exit).toMatchObject({ code: countedExitCode, signal: null })
-    expect(bytes.equals(expectedOutput(shape.lines))).toBe(true)
-    expect((await getSandbox(stack, sandbox.id)).state).toBe('running')
-    const after = await untilHealed(sandbox.id, before)
-    expect(after.runtime).toMatchObject({ pid: before.runtime.pid, startTime: before.runtime.startTime })
-    await deleteSandbox(stack, sandbox.id)
-    expect(await drill.difference()).toEqual({})
-  })
+  it.each(cases)(
+    '$wound ($runtime): the sandbox lives and not a byte is lost',
+    async ({ runtime, wound }) => {
+      const { stack } = drill
+      const sandbox = await createSandbox(stack, { runtime, limits: small })
+      const before = await machineParts(stack, sandbox.id)
+      const shape = { lines: 800, pauseMs: 2 }
+      await startCounted(stack, sandbox.id, 'counted', shape)
+      const collecting = collectOutput(stack, sandbox.id, 'counted', 45_000)
+      await wounds[wound]!(sandbox.id)
+      const { bytes, exit } = await collecting
+      expect(exit).toMatchObject({ code: countedExitCode, signal: null })
+      expect(bytes.equals(expectedOutput(shape.lines))).toBe(true)
+      expect((await getSandbox(stack, sandbox.id)).state).toBe('running')
+      const after = await untilHealed(sandbox.id, before)
+      expect(after.runtime).toMatchObject({ pid: before.runtime.pid, startTime: before.runtime.startTime })
+      await deleteSandbox(stack, sandbox.id)
+      expect(await drill.difference()).toEqual({})
+    },
+  )
 
-  it.each(realRuntimes)('shim and spare at once (%s): ended as a fault, and nothing stays', async (runtime) => {
-    const { stack } = drill
-    const sandbox = await createSandbox(stack, { runtime, limits: small })
-    const { shim, spare } = await machineParts(stack, sandbox.id)
-    // Stopped first, so that neither can make good for the other in between.
-    process.kill(shim.pid, 'SIGSTOP')
-    process.kill(spare.pid, 'SIGSTOP')
-    killAll([shim, spare])
-    const { ended } = await untilState(stack, sandbox.id, 'ended')
-    expect(ended).toMatchObject({ cause: 'fault' })
-    expect(ended?.message).not.toBe('')
-    expect(await drill.difference()).toEqual({})
-  })
+  it.each(realRuntimes)(
+    'shim and spare at once (%s): ended as a fault, and nothing stays',
+    async (runtime) => {
+      const { stack } = drill
+      const sandbox = await createSandbox(stack, { runtime, limits: small })
+      const { shim, spare } = await machineParts(stack, sandbox.id)
+      // Stopped first, so that neither can make good for the other in between.
+      process.kill(shim.pid, 'SIGSTOP')
+      process.kill(spare.pid, 'SIGSTOP')
+      killAll([shim, spare])
+      const { ended } = await untilState(stack, sandbox.id, 'ended')
+      expect(ended).toMatchObject({ cause: 'fault' })
+      expect(ended?.message).not.toBe('')
+      expect(await drill.difference()).toEqual({})
+    },
+  )
 
-  it.each(realRuntimes)('the runtime (%s): ended as a fault, with a tombstone that answers', async (runtime) => {
-    const { stack } = drill
-    const sandbox = await createSandbox(stack, { runtime, limits: small })
-    const running = call<ErrorBody>(stack, 'POST', `/v1/sandboxes/${sandbox.id}/processes?wait=1`, {
-      body: { argv: ['sleep', '60'] },
-    })
-    await until('sleep runs', 10_000, async () => {
-      const seen = await call<{ processes: unknown[] }>(stack, 'GET', `/v1/sandboxes/${sandbox.id}/processes`)
-      return seen.body.processes.length > 0 ? true : undefined
-    })
-    killAll([(await machineParts(stack, sandbox.id)).runtime])
-    const cut = await running
-    expect(cut.status).toBeGreaterThanOrEqual(400)
-    expect(['sandbox_ended', 'guest_unreachable', 'stream_broken']).toContain(cut.body.code)
+  it.each(realRuntimes)(
+    'the runtime (%s): ended as a fault, with a tombstone that answers',
+    async (runtime) => {
+      const { stack } = drill
+      const sandbox = await createSandbox(stack, { runtime, limits: small })
+      const running = call<ErrorBody>(stack, 'POST', `/v1/sandboxes/${sandbox.id}/processes?wait=1`, {
+        body: { argv: ['sleep', '60'] },
+      })
+      await until('sleep runs', 10_000, async () => {
+        const seen = await call<{ processes: unknown[] }>(
+          stack,
+          'GET',
+          `/v1/sandboxes/${sandbox.id}/processes`,
+        )
+        return seen.body.processes.length > 0 ? true : undefined
+      })
+      killAll([(await machineParts(stack, sandbox.id)).runtime])
+      const cut = await running
+      expect(cut.status).toBeGreaterThanOrEqual(400)
+      expect(['sandbox_ended', 'guest_unreachable', 'stream_broken']).toContain(cut.body.code)
 
-    const { ended } = await untilState(stack, sandbox.id, 'ended')
-    expect(ended).toMatchObject({ cause: 'fault' })
-    const refused = await call<ErrorBody>(stack, 'POST', `/v1/sandboxes/${sandbox.id}/processes?wait=1`, {
-      body: { argv: ['true'] },
-    })
-    expect(refused).toMatchObject({ status: 410, body: { code: 'sandbox_ended', retryable: false } })
-    expect(refused.body.message).toContain('fault')
-    expect(await drill.difference()).toEqual({})
-  })
+      const { ended } = await untilState(stack, sandbox.id, 'ended')
+      expect(ended).toMatchObject({ cause: 'fault' })
+      const refused = await call<ErrorBody>(stack, 'POST', `/v1/sandboxes/${sandbox.id}/processes?wait=1`, {
+        body: { argv: ['true'] },
+      })
+      expect(refused).toMatchObject({ status: 410, body: { code: 'sandbox_ended', retryable: false } })
+      expect(refused.body.message).toContain('fault')
+      expect(await drill.difference()).toEqual({})
+    },
+  )
 
-  it.each(realRuntimes)('the launcher in the middle of create (%s): a typed error and nothing left', async (runtime) => {
-    const { stack } = drill
-    const creating = call<Sandbox & ErrorBody>(stack, 'POST', '/v1/sandboxes', {
-      body: { runtime, limits: small },
-    })
-    const isLauncher = ({ commandLine }: { commandLine: string }) =>
-      commandLine.includes('atoll-launcher') && commandLine.includes(stack.dataFolder)
-    await until('the launcher runs', 10_000, () => {
-      const found = hostProcesses().filter(isLauncher)
-      for (const { pid } of found) process.kill(pid, 'SIGKILL')
-      return found.length > 0 ? true : undefined
-    })
-    const answer = await creating
-    expect(answer.status).toBeGreaterThanOrEqual(500)
-    expect(answer.body.code).toMatch(/^[a-z_]+$/)
-    expect(answer.body.message.length).toBeGreaterThan(10)
-    expect(await drill.difference()).toEqual({})
-    // And the next one is as good as ever.
-    const sandbox = await createSandbox(stack, { runtime, limits: small })
-    expect((await run(stack, sandbox.id, ['echo', 'well'])).stdout).toBe('well\n')
-    await deleteSandbox(stack, sandbox.id)
-  })
+  it.each(realRuntimes)(
+    'the launcher in the middle of create (%s): a typed error and nothing left',
+    async (runtime) => {
+      const { stack } = drill
+      const creating = call<Sandbox & ErrorBody>(stack, 'POST', '/v1/sandboxes', {
+        body: { runtime, limits: small },
+      })
+      await until('the launcher runs', 10_000, () => {
+        const found = launchersOf(stack)
+        for (const launcher of found) killExactly(launcher)
+        return found.length > 0 ? true : undefined
+      })
+      const answer = await creating
+      expect(answer.status).toBeGreaterThanOrEqual(500)
+      expect(answer.body.code).toMatch(/^[a-z_]+$/)
+      expect(answer.body.message.length).toBeGreaterThan(10)
+      expect(await drill.difference()).toEqual({})
+      // And the next one is as good as ever.
+      const sandbox = await createSandbox(stack, { runtime, limits: small })
+      expect((await run(stack, sandbox.id, ['echo', 'well'])).stdout).toBe('well\n')
+      await deleteSandbox(stack, sandbox.id)
+    },
+  )
 })

@@ -17,9 +17,13 @@ export interface MachineParts {
 }
 
 /** Finds them: the shim says itself who its spare and its runtime are. */
-export const machineParts = async (stack: Pick<Stack, 'dataFolder'>, id: string): Promise<MachineParts> => {
+export const machineParts = async (
+  stack: Pick<Stack, 'dataFolder'>,
+  id: string,
+  timeoutMs = 10_000,
+): Promise<MachineParts> => {
   const folder = join(stack.dataFolder, 'sandboxes', id)
-  return await until(`${id} has a shim, a spare and a runtime`, 10_000, async () => {
+  return await until(`${id} has a shim, a spare and a runtime`, timeoutMs, async () => {
     const status = await askShim(folder, { do: 'status' }).catch(() => undefined)
     if (status === undefined) return undefined
     const record = JSON.parse(readFileSync(join(folder, 'shim.json'), 'utf8')) as Record<string, unknown>
@@ -32,11 +36,10 @@ export const machineParts = async (stack: Pick<Stack, 'dataFolder'>, id: string)
   })
 }
 
-/** Every launcher process of one sandbox, told by its folder or id in the command line. */
-export const launchersOf = (id: string): HostProcess[] =>
+/** Launchers and shims of a stack, told by its folder in the command line. */
+export const launchersOf = (stack: Pick<Stack, 'dataFolder'>): HostProcess[] =>
   hostProcesses().filter(
-    ({ commandLine, name }) =>
-      commandLine.includes(id) && /atoll-launcher|^atoll-/.test(`${name} ${commandLine}`),
+    ({ commandLine }) => commandLine.includes('atoll-launcher') && commandLine.includes(stack.dataFolder),
   )
 
 /** Kills all that are named at one go; fails when one of them was gone before. */
