@@ -80,23 +80,23 @@ export const bootstrap = async (
   }
 }
 
-const argumentsOf = (recipe: BootstrapRecipe, hook: string): string[] => [
-  ...[
+const argumentsOf = (recipe: BootstrapRecipe, hook: string): string[] => {
+  // The root is thrown away when the tar is written: nothing in it needs to survive a power cut.
+  const dpkgOptions = ['force-unsafe-io', ...recipe.pathFilters].map((option) => `--dpkgopt=${option}`)
+  return [
     '--mode=root',
     '--variant=minbase',
     '--architectures=amd64',
     '--format=tar',
     '--skip=cleanup/reproducible',
-  ],
-  `--include=${recipe.packages.join(',')}`,
-  // The root is thrown away when the tar is written: nothing in it needs to survive a power cut.
-  ...['force-unsafe-io', ...recipe.pathFilters].map((option) => `--dpkgopt=${option}`),
-  // Those two are no part of the image's own configuration.
-  `--customize-hook=sh '${hook}' "$1"`,
-  recipe.suite,
-  '-',
-  ...(recipe.sources.length > 0 ? ['-'] : []),
-]
+    `--include=${recipe.packages.join(',')}`,
+    ...dpkgOptions,
+    `--customize-hook=sh '${hook}' "$1"`,
+    recipe.suite,
+    '-',
+    ...(recipe.sources.length > 0 ? ['-'] : []),
+  ]
+}
 
 const compress = async (
   tar: NodeJS.ReadableStream,

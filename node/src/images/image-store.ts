@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ImageRecord } from './image-record.ts'
-import { jailIdBase } from './limits.ts'
+import { imageLimits, jailIdBase } from './limits.ts'
 import { removeTree } from './remove-tree.ts'
 import { startTimeOf } from './start-time.ts'
 
@@ -19,6 +19,7 @@ export interface ImageStoreOptions {
   /** First of 65,536 host ids that the jail uses. */
   readonly idBase?: number
   readonly now?: () => number
+  readonly blobCacheBytes?: number
 }
 
 /** The open store. Plain data and two small caches; one per daemon. */
@@ -35,6 +36,9 @@ export interface ImageStore {
   readonly verified: Map<string, string>
   /** Images that are being made: the same one is made once. */
   readonly making: Map<string, Promise<ImageRecord>>
+  /** Blobs that someone reads now, with how many do: the cache keeps them. */
+  readonly heldBlobs: Map<string, number>
+  readonly blobCacheBytes: number
 }
 
 /** Opens the store: makes its folders and removes what dead processes left half-made. */
@@ -51,6 +55,8 @@ export const openImageStore = async (options: ImageStoreOptions): Promise<ImageS
     now: options.now ?? Date.now,
     verified: new Map(),
     making: new Map(),
+    heldBlobs: new Map(),
+    blobCacheBytes: options.blobCacheBytes ?? imageLimits.blobCacheBytes,
   }
   await mkdir(templatesDirectory, { recursive: true, mode: 0o755 })
   // Trees in there hold setuid files of other ids: nobody else may look in.

@@ -17,12 +17,15 @@ export const unpackArchive = async (
   flavour: ArchiveFlavour,
   signal: AbortSignal,
 ): Promise<UnpackReport> => {
-  const flags = [
-    ...(flavour === 'root' ? [] : [`--${flavour}`]),
-    ...['--archive-bytes', imageLimits.archiveBytes, '--content-bytes', imageLimits.contentBytes].map(String),
-    ...['--file-bytes', imageLimits.fileBytes, '--entries', imageLimits.entries].map(String),
-    ...['--cpu-seconds', imageLimits.unpackCpuSeconds].map(String),
-  ]
+  const numbers = {
+    '--archive-bytes': imageLimits.archiveBytes,
+    '--content-bytes': imageLimits.contentBytes,
+    '--file-bytes': imageLimits.fileBytes,
+    '--entries': imageLimits.entries,
+    '--cpu-seconds': imageLimits.unpackCpuSeconds,
+  }
+  const flags = Object.entries(numbers).flatMap(([name, value]) => [name, String(value)])
+  if (flavour !== 'root') flags.push(`--${flavour}`)
   return runJailed(
     store,
     'unpack',
@@ -54,15 +57,14 @@ export const packTree = async (
     act,
     command: [
       ...command(store, 'pack', target),
-      ...[
-        '--output',
-        output,
-        '--program',
-        store.mkfsPath,
-        '--cpu-seconds',
-        String(imageLimits.unpackCpuSeconds),
-      ],
-      ...['--', ...options],
+      '--output',
+      output,
+      '--program',
+      store.mkfsPath,
+      '--cpu-seconds',
+      String(imageLimits.unpackCpuSeconds),
+      '--',
+      ...options,
     ],
     signal: AbortSignal.any([signal, AbortSignal.timeout(imageLimits.packMs)]),
     accept: [1],
@@ -73,7 +75,10 @@ export const packTree = async (
 const command = (store: ImageStore, verb: string, target: string): [string, ...string[]] => [
   store.unpackerPath,
   verb,
-  ...['--target', target, '--id-base', String(store.idBase)],
+  '--target',
+  target,
+  '--id-base',
+  String(store.idBase),
 ]
 
 const runJailed = async <Schema extends z.ZodType>(
@@ -115,9 +120,8 @@ const failureOf = (stdout: string, act: string, stderr: string): AtollError => {
   if (!parsed.success) return new AtollError('internal', `cannot ${act}: ${lastLines(stderr)}`)
   const { code, message, entry } = parsed.data.error
   const where = entry === undefined ? '' : ` at ${JSON.stringify(entry)}`
-  return new AtollError(isErrorCode(code) ? code : 'internal', `cannot ${act}: ${message}${where}`, {
-    ...(entry === undefined ? {} : { details: { entry } }),
-  })
+  const extras = entry === undefined ? {} : { details: { entry } }
+  return new AtollError(isErrorCode(code) ? code : 'internal', `cannot ${act}: ${message}${where}`, extras)
 }
 
 const parseJson = (text: string): unknown => {

@@ -11,10 +11,11 @@ import { findRecord } from './open-image.ts'
 import type { OnImageProgress } from './progress.ts'
 import { commitFile, writeDurably } from './write-durably.ts'
 
-/** One archive of an image. Its `diffId` is the hash of its decompressed bytes and is checked while unpacking. */
+/** One archive of an image. */
 export interface ImageLayer {
   readonly path: string
-  readonly diffId: string
+  /** Hash of its decompressed bytes, checked while unpacking. Where it is not known the unpacker finds it. */
+  readonly diffId?: string
   readonly flavour: ArchiveFlavour
 }
 
@@ -31,18 +32,16 @@ export const makeImage = async (
   onProgress: OnImageProgress,
   signal: AbortSignal,
 ): Promise<ImageRecord> => {
-  const description: ImageDescription = {
-    formatVersion: imageFormatVersion,
-    layers: layers.map((layer) => layer.diffId),
-    agentSha256: await hashFile(store.agentPath, signal),
-    mkfsOptions: [...mkfsOptions],
-  }
-  const digest = hashText(canonicalJson(description))
+  const agentSha256 = await hashFile(store.agentPath, signal)
+  const order: Order = { layers, origin, agentSha256, onProgress, signal }
+  const diffIds = layers.flatMap((layer) => layer.diffId ?? [])
+  if (diffIds.length < layers.length) return build(store, order)
+  const { digest } = describe(diffIds, agentSha256)
   const there = await findRecord(store, digest)
   if (there !== undefined) return there
   const running = store.making.get(digest)
   if (running !== undefined) return running
-  const making = build(store, digest, description, layers, origin, onProgress, signal)
+  const making = build(store, order)
   store.making.set(digest, making)
   try {
     return await making
@@ -51,46 +50,71 @@ export const makeImage = async (
   }
 }
 
-const build = async (
-  store: ImageStore,
-  digest: string,
-  description: ImageDescription,
-  layers: readonly ImageLayer[],
-  origin: string,
-  onProgress: OnImageProgress,
-  signal: AbortSignal,
-): Promise<ImageRecord> => {
+interface Order {
+  readonly layers: readonly ImageLayer[]
+  readonly origin: string
+  readonly agentSha256: string
+  readonly onProgress: OnImageProgress
+  readonly signal: AbortSignal
+}
+
+const describe = (
+  diffIds: readonly string[],
+  agentSha256: string,
+): { description: ImageDescription; digest: string } => {
+  const description: ImageDescription = {
+    formatVersion: imageFormatVersion,
+    layers: [...diffIds],
+    agentSha256,
+    mkfsOptions: [...mkfsOptions],
+  }
+  return { description, digest: hashText(canonicalJson(description)) }
+}
+
+const build = async (store: ImageStore, order: Order): Promise<ImageRecord> => {
   await using staging = await makeStaging(store)
   const tree = join(staging.path, 'tree')
-  const output = join(staging.path, 'output')
   await mkdir(tree, { mode: 0o755 })
+  const reports = await unpackLayers(store, order, tree)
+  const { description, digest } = describe(
+    reports.map((report) => report.diffId),
+    order.agentSha256,
+  )
+  const there = await findRecord(store, digest)
+  if (there !== undefined) return there
+  await sealTree(store, tree, order.signal)
+  order.onProgress({ stage: 'pack', subject: digest, doneBytes: 0 })
+  const output = join(staging.path, 'output')
   await mkdir(output, { mode: 0o700 })
-  const reports: UnpackReport[] = []
-  for (const layer of layers) {
-    onProgress({ stage: 'unpack', subject: layer.diffId, doneBytes: 0 })
-    const report = await unpackArchive(store, layer.path, tree, layer.flavour, signal)
-    if (report.diffId !== layer.diffId) {
-      throw new AtollError(
-        'hash_mismatch',
-        `cannot make the image ${origin}: layer ${layer.diffId} unpacks to ${report.diffId}; the image's config is wrong`,
-      )
-    }
-    reports.push(report)
-    onProgress({ stage: 'unpack', subject: layer.diffId, doneBytes: report.contentBytes })
-  }
-  await sealTree(store, tree, signal)
-  onProgress({ stage: 'pack', subject: digest, doneBytes: 0 })
-  await packTree(store, tree, output, [...mkfsOptions, '-U', uuidOf(digest)], signal)
+  await packTree(store, tree, output, [...mkfsOptions, '-U', uuidOf(digest)], order.signal)
   const erofsPath = join(output, 'image.erofs')
   const sizeBytes = await takeOver(erofsPath)
-  const erofs = { sha256: await hashFile(erofsPath, signal), sizeBytes }
-  const record = { digest, description, erofs, origin, reports, createdAtMs: store.now() }
+  const erofs = { sha256: await hashFile(erofsPath, order.signal), sizeBytes }
+  const record = { digest, description, erofs, origin: order.origin, reports, createdAtMs: store.now() }
   // The record comes last: an image without one is not there.
   await commitFile(erofsPath, join(store.templatesDirectory, `${digest}.erofs`), 0o444)
   const recordPath = join(store.templatesDirectory, `${digest}.json`)
   await writeDurably(recordPath, join(staging.path, 'record'), `${canonicalJson(record)}\n`, 0o444)
-  onProgress({ stage: 'done', subject: digest, doneBytes: sizeBytes, totalBytes: sizeBytes })
+  order.onProgress({ stage: 'done', subject: digest, doneBytes: sizeBytes, totalBytes: sizeBytes })
   return record
+}
+
+const unpackLayers = async (store: ImageStore, order: Order, tree: string): Promise<UnpackReport[]> => {
+  const reports: UnpackReport[] = []
+  for (const layer of order.layers) {
+    const subject = layer.diffId ?? order.origin
+    order.onProgress({ stage: 'unpack', subject, doneBytes: 0 })
+    const report = await unpackArchive(store, layer.path, tree, layer.flavour, order.signal)
+    if (layer.diffId !== undefined && report.diffId !== layer.diffId) {
+      throw new AtollError(
+        'hash_mismatch',
+        `cannot make the image ${order.origin}: layer ${layer.diffId} unpacks to ${report.diffId}; its config is wrong`,
+      )
+    }
+    reports.push(report)
+    order.onProgress({ stage: 'unpack', subject, doneBytes: report.contentBytes })
+  }
+  return reports
 }
 
 /** The jail wrote the file; from here on it is ours. What is no plain file with an EROFS superblock is refused. */
