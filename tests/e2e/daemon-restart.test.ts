@@ -1,9 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createSandbox, deleteSandbox, getSandbox, run, until, untilState } from './call.ts'
 import { collectOutput, countedExitCode, expectedOutput, startCounted } from './counted-output.ts'
 import { type Drill, realRuntimes, small, startDrill } from './drill.ts'
-import { hostProcess } from './host-processes.ts'
-import { machineParts } from './machine-parts.ts'
+import { hostProcess, killExactly } from './host-processes.ts'
+import { killAll, machineParts } from './machine-parts.ts'
 
 /** Invariant 3: what runs outlives the daemon; what is reported after a restart was probed. */
 describe('kill -9 of the daemon', () => {
@@ -72,6 +73,39 @@ describe('kill -9 of the daemon', () => {
     expect(ended.ended).toMatchObject({ cause: 'fault' })
     expect(await drill.difference()).toEqual({})
   })
+
+  it.each(['before the restart', 'during the restart'])(
+    'keeps a sandbox whose shim is killed %s: a transient silence is no end',
+    async (when) => {
+      const { stack } = drill
+      const sandboxes = await Promise.all(
+        [1, 2, 3].map(() => createSandbox(stack, { runtime: 'gvisor', limits: small })),
+      )
+      const parts = await Promise.all(sandboxes.map(({ id }) => machineParts(stack, id)))
+      await stack.crash()
+      if (when === 'before the restart') killAll(parts.map(({ shim }) => shim))
+      const restarting = stack.restart()
+      if (when === 'during the restart') {
+        // One blow after another until the daemon answers: some of them hit while it looks.
+        let restarted = false
+        void restarting.then(() => (restarted = true))
+        while (!restarted) {
+          for (const { id } of sandboxes) {
+            const { shim } = await machineParts(stack, id)
+            killExactly(shim)
+          }
+          await delay(50)
+        }
+      }
+      await restarting
+      for (const { id } of sandboxes) {
+        expect((await getSandbox(stack, id)).state).toBe('running')
+        expect((await run(stack, id, ['echo', 'alive'])).stdout).toBe('alive\n')
+        await deleteSandbox(stack, id)
+      }
+      expect(await drill.difference()).toEqual({})
+    },
+  )
 
   it('ends a sandbox at its deadline while the daemon is dead, and says so after', async () => {
     const { stack } = drill
