@@ -38,7 +38,8 @@ export const holdBlob = async (
   try {
     const there = await stat(path).catch(() => undefined)
     if (there !== undefined) {
-      if (name.sizeBytes !== undefined && there.size !== name.sizeBytes) throw mismatch(name, `${there.size} bytes`)
+      if (name.sizeBytes !== undefined && there.size !== name.sizeBytes)
+        throw mismatch(name, `${there.size} bytes`)
       const now = new Date(store.now())
       await utimes(path, now, now)
       return held
@@ -58,7 +59,10 @@ export const holdUploaded = (store: ImageStore, sha256: string, signal: AbortSig
     store,
     { sha256 },
     () => {
-      throw new AtollError('not_found', `cannot read upload ${sha256}: it is not there; upload the archive again`)
+      throw new AtollError(
+        'not_found',
+        `cannot read upload ${sha256}: it is not there; upload the archive again`,
+      )
     },
     () => {},
     signal,
@@ -66,7 +70,10 @@ export const holdUploaded = (store: ImageStore, sha256: string, signal: AbortSig
 
 const blobPath = (store: ImageStore, sha256: string): string => {
   if (!/^[a-f0-9]{64}$/.test(sha256)) {
-    throw new AtollError('invalid_request', `${JSON.stringify(sha256)} is no sha256: it has 64 hex characters`)
+    throw new AtollError(
+      'invalid_request',
+      `${JSON.stringify(sha256)} is no sha256: it has 64 hex characters`,
+    )
   }
   return join(store.cacheDirectory, 'blobs', sha256)
 }
@@ -141,4 +148,7 @@ const mismatch = (name: BlobName, found: string): AtollError => {
 }
 
 const tooLarge = (name: BlobName, limitBytes: number): AtollError =>
-  new AtollError('payload_too_large', `cannot take blob sha256:${name.sha256}: it is over ${limitBytes} bytes`)
+  new AtollError(
+    'payload_too_large',
+    `cannot take blob sha256:${name.sha256}: it is over ${limitBytes} bytes`,
+  )

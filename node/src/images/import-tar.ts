@@ -10,4 +10,5 @@ export const importTar = (
   origin: string,
   onProgress: OnImageProgress,
   signal: AbortSignal,
-): Promise<ImageRecord> => makeImage(store, [{ path: archivePath, flavour: 'root' }], origin, onProgress, signal)
+): Promise<ImageRecord> =>
+  makeImage(store, [{ path: archivePath, flavour: 'root' }], origin, onProgress, signal)

@@ -15,7 +15,10 @@ export const imageConfigOf = (config: OciConfig, origin: string): ImageConfig =>
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
   const where = issue?.path.join('.') ?? ''
-  throw new AtollError('image_invalid', `cannot import ${origin}: its config's ${where}: ${issue?.message ?? 'unfit'}`)
+  throw new AtollError(
+    'image_invalid',
+    `cannot import ${origin}: its config's ${where}: ${issue?.message ?? 'unfit'}`,
+  )
 }
 
 const splitVariable = (text: string): [string, string] => {

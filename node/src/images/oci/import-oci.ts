@@ -65,5 +65,5 @@ export const importOciArchive = async (
   await mkdir(layout, { mode: 0o700 })
   onProgress({ stage: 'unpack', subject: origin, doneBytes: 0 })
   await unpackArchive(store, archivePath, layout, 'plain', signal)
-  return importOci(store, await openLayout(layout, origin, reference), onProgress, signal)
+  return await importOci(store, await openLayout(layout, origin, reference), onProgress, signal)
 }

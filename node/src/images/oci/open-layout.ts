@@ -23,14 +23,17 @@ export const openLayout = async (
     if ((await file.stat()).size > imageLimits.manifestBytes) {
       throw new AtollError('payload_too_large', `cannot import ${origin}: ${name} is over 4 MiB`)
     }
-    return file.readFile()
+    return await file.readFile()
   }
   const blobName = (descriptor: Descriptor) =>
     join('blobs', 'sha256', digestSchema.parse(descriptor.digest).slice('sha256:'.length))
   return {
     origin,
     top: async () => narrow(await read('index.json'), reference, origin),
-    document: async (descriptor) => ({ bytes: await read(blobName(descriptor)), mediaType: descriptor.mediaType }),
+    document: async (descriptor) => ({
+      bytes: await read(blobName(descriptor)),
+      mediaType: descriptor.mediaType,
+    }),
     blob: async (descriptor): Promise<Readable> => {
       const file = await openInside(root, blobName(descriptor), origin)
       // The descriptor was opened and checked; the stream closes it.
@@ -43,7 +46,10 @@ export const openLayout = async (
 const openInside = async (root: string, name: string, origin: string): Promise<FileHandle> => {
   const path = join(root, name)
   const missing = () =>
-    new AtollError('image_invalid', `cannot import ${origin}: ${name} is not in it; write it with skopeo as oci or oci-archive`)
+    new AtollError(
+      'image_invalid',
+      `cannot import ${origin}: ${name} is not in it; write it with skopeo as oci or oci-archive`,
+    )
   const real = await realpath(path).catch(() => {
     throw missing()
   })
@@ -66,7 +72,9 @@ const narrow = (bytes: Buffer, reference: string | undefined, origin: string): D
   }
   const index = indexSchema.safeParse(value)
   if (!index.success) return document
-  const manifests = index.data.manifests.filter((entry) => entry.annotations?.[referenceAnnotation] === reference)
+  const manifests = index.data.manifests.filter(
+    (entry) => entry.annotations?.[referenceAnnotation] === reference,
+  )
   if (manifests.length === 0) {
     throw new AtollError('not_found', `cannot import ${origin}: no image in it is named ${reference}`)
   }

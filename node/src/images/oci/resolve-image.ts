@@ -42,7 +42,10 @@ const withConfig = async (source: OciSource, value: unknown, signal: AbortSignal
   }
   for (const layer of manifest.layers) {
     if (!includes(mediaTypes.layers, layer.mediaType)) {
-      throw invalid(source.origin, `layer ${layer.digest} has media type ${layer.mediaType}; tar, gzip and zstd are read`)
+      throw invalid(
+        source.origin,
+        `layer ${layer.digest} has media type ${layer.mediaType}; tar, gzip and zstd are read`,
+      )
     }
     if (layer.size > imageLimits.blobBytes) {
       throw new AtollError(
@@ -57,7 +60,10 @@ const withConfig = async (source: OciSource, value: unknown, signal: AbortSignal
     throw invalid(source.origin, `it is for ${config.os}/${config.architecture}; this node runs linux/amd64`)
   }
   if (config.rootfs.diff_ids.length !== manifest.layers.length) {
-    throw invalid(source.origin, `its config names ${config.rootfs.diff_ids.length} layers of ${manifest.layers.length}`)
+    throw invalid(
+      source.origin,
+      `its config names ${config.rootfs.diff_ids.length} layers of ${manifest.layers.length}`,
+    )
   }
   return { manifest, config }
 }
@@ -71,7 +77,9 @@ const choose = (manifests: readonly Descriptor[], origin: string): Descriptor =>
   const candidates = fitting.length > 0 ? fitting.slice(0, 1) : without
   const [only, ...others] = candidates
   if (only !== undefined && others.length === 0) return only
-  const found = manifests.map((entry) => `${entry.platform?.os ?? '?'}/${entry.platform?.architecture ?? '?'}`).join(', ')
+  const found = manifests
+    .map((entry) => `${entry.platform?.os ?? '?'}/${entry.platform?.architecture ?? '?'}`)
+    .join(', ')
   throw invalid(
     origin,
     only === undefined
@@ -82,16 +90,27 @@ const choose = (manifests: readonly Descriptor[], origin: string): Descriptor =>
 
 const isManifest = (value: unknown, mediaType: string): boolean =>
   includes(mediaTypes.manifests, mediaType) ||
-  (!includes(mediaTypes.indexes, mediaType) && typeof value === 'object' && value !== null && 'config' in value)
+  (!includes(mediaTypes.indexes, mediaType) &&
+    typeof value === 'object' &&
+    value !== null &&
+    'config' in value)
 
-const checkedDocument = async (source: OciSource, descriptor: Descriptor, signal: AbortSignal): Promise<Document> => {
+const checkedDocument = async (
+  source: OciSource,
+  descriptor: Descriptor,
+  signal: AbortSignal,
+): Promise<Document> => {
   if (descriptor.size > imageLimits.manifestBytes) throw invalid(source.origin, 'a manifest is over 4 MiB')
   const document = await source.document(descriptor, signal)
   check(document.bytes, descriptor, source.origin)
   return { bytes: document.bytes, mediaType: descriptor.mediaType }
 }
 
-const readChecked = async (source: OciSource, descriptor: Descriptor, signal: AbortSignal): Promise<Buffer> => {
+const readChecked = async (
+  source: OciSource,
+  descriptor: Descriptor,
+  signal: AbortSignal,
+): Promise<Buffer> => {
   if (descriptor.size > imageLimits.manifestBytes) throw invalid(source.origin, 'its config is over 4 MiB')
   const chunks: Buffer[] = []
   let bytes = 0

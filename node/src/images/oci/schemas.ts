@@ -45,7 +45,10 @@ export const configSchema = z.object({
       Cmd: orNull(z.array(z.string()).max(4_096)),
     }),
   ),
-  rootfs: z.object({ type: z.literal('layers'), diff_ids: z.array(digestSchema).max(imageLimits.layerCount) }),
+  rootfs: z.object({
+    type: z.literal('layers'),
+    diff_ids: z.array(digestSchema).max(imageLimits.layerCount),
+  }),
 })
 export type OciConfig = z.infer<typeof configSchema>
 
