@@ -113,7 +113,12 @@ const write = async (
   const written = await connection.json<Written>({
     method: 'PUT',
     path: `${base}/files`,
-    query: { path, user: options.user, mode: options.mode?.toString(8), parents: options.parents },
+    query: {
+      path,
+      user: options.user,
+      mode: options.mode?.toString(8).padStart(4, '0'),
+      parents: options.parents,
+    },
     headers: {
       'content-type': 'application/octet-stream',
       ...(hash === undefined ? {} : { 'x-atoll-sha256': hash }),

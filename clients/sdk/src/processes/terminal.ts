@@ -144,7 +144,8 @@ const receive = (data: unknown, link: Link, options: TerminalOptions, id: string
     options.onData(bytes)
     return undefined
   }
-  const event = JSON.parse(data) as OutputEvent
+  const event = JSON.parse(data) as OutputEvent | { type: 'offset'; offset: number }
+  if (event.type === 'offset') link.offset = event.offset
   if (event.type === 'gap') link.offset = Math.max(link.offset, event.to)
   if (event.type === 'error')
     throw errorFromBody(event.error, 502, `cannot use the terminal of process ${id}`)
@@ -170,9 +171,8 @@ const connect = async (
     json: { ttlMs: tokenTtlMs, access: 'use' },
     act: `open a terminal in ${sandbox}`,
   })
-  const query = new URLSearchParams({ offset: String(offset), token })
-  const url = `${baseUrl.replace(/^http/, 'ws')}/v1/sandboxes/${sandbox}/processes/${id}/terminal?${query.toString()}`
-  const socket = new WebSocket(url)
+  const url = `${baseUrl.replace(/^http/, 'ws')}/v1/sandboxes/${sandbox}/processes/${id}/terminal?offset=${offset}`
+  const socket = new WebSocket(url, ['atoll.terminal', `atoll.token.${token}`])
   socket.binaryType = 'arraybuffer'
   return socket
 }
