@@ -26,7 +26,7 @@ describe('one GiB', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
 
   it.each(realRuntimes)('goes both ways through the SDK with bounded memory (%s)', async (runtime) => {
     const { stack } = drill

@@ -23,7 +23,7 @@ describe(`${cycles} cycles of create, exec, delete under kill -9`, () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
 
   it('answer the right result or a typed error, and leave nothing on the host', async () => {
     console.log(

@@ -16,7 +16,7 @@ describe('the command line on a terminal', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
 
   it.each(realRuntimes)(
     'opens a shell: prompt, echo, size, Ctrl-C to the program inside, exit code (%s)',

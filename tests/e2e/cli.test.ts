@@ -14,7 +14,7 @@ describe('the command line', () => {
     drill = await startDrill()
   })
   afterAll(async () => {
-    await drill[Symbol.asyncDispose]()
+    await drill?.[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true, force: true })
   })
   const atoll = (argv: readonly string[], options?: CommandOptions): Promise<CommandResult> =>

@@ -12,7 +12,7 @@ describe('kill -9 of the daemon in the middle of', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
   afterEach(async () => {
     for (const id of await livingSandboxes(drill.stack)) await deleteSandbox(drill.stack, id)
     expect(await drill.difference()).toEqual({})

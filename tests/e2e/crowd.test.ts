@@ -15,7 +15,7 @@ describe(`${crowd} sandboxes at once`, () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const enough = freemem() > crowd * bytesEach
   if (!enough)

@@ -12,7 +12,7 @@ describe('kill -9 of the daemon', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
 
   it.each(realRuntimes)('loses no sandbox and no output of %s', async (runtime) => {
     const { stack } = drill

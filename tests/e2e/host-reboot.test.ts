@@ -20,7 +20,7 @@ describe('a reboot of the host', () => {
     drill = await startDrill()
   })
   afterAll(async () => {
-    await drill[Symbol.asyncDispose]()
+    await drill?.[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true, force: true })
   })
 

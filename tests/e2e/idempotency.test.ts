@@ -10,7 +10,7 @@ describe('a retry with the same key', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const create = (body: object, idempotencyKey: string) =>
     call<Sandbox & ErrorBody>(drill.stack, 'POST', '/v1/sandboxes', { body, idempotencyKey })

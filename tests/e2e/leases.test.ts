@@ -11,7 +11,7 @@ describe('the lease of a sandbox', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const create = (more: object) => createSandbox(drill.stack, { runtime: 'gvisor', limits: small, ...more })
   const lifecycle = async (id: string): Promise<Lifecycle> =>

@@ -12,7 +12,7 @@ describe('kill -9 of', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const wounds: Record<string, (id: string) => Promise<void>> = {
     'the shim': async (id) => killAll([(await machineParts(drill.stack, id)).shim]),

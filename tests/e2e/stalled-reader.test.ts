@@ -17,7 +17,7 @@ describe('a client that stops reading', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
-  afterAll(() => drill[Symbol.asyncDispose]())
+  afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const kinds = {
     'endless output': {

@@ -14,7 +14,7 @@ describe('the steps of a build', () => {
     context = await contextWith('first')
   })
   afterAll(async () => {
-    await drill[Symbol.asyncDispose]()
+    await drill?.[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true, force: true })
   })
 

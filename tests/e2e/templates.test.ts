@@ -25,7 +25,7 @@ describe('a template', () => {
     drill = await startDrill()
   })
   afterAll(async () => {
-    await drill[Symbol.asyncDispose]()
+    await drill?.[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true, force: true })
   })
 

@@ -5,9 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
-const launcher = fileURLToPath(
-  new URL('../../node/launcher/target/release/atoll-launcher', import.meta.url),
-)
+const launcher = fileURLToPath(new URL('../../node/launcher/target/release/atoll-launcher', import.meta.url))
 
 /** Ends what a test left behind: only what the records in this data folder identify by pid and start time. */
 export const reapLeftovers = async (dataFolder: string): Promise<string[]> => {
