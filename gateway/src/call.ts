@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock } from '@atoll/kit'
 import type { NodeApi } from '@atoll/protocol'
 import type { GatewayLimits } from './limits.ts'
+import type { BegunInputs } from './processes/inputs.ts'
 
 /** Where the gateway writes what it sees. pino fits. Never a secret (invariant 7). */
 export interface Logger {
@@ -33,6 +34,7 @@ export interface GatewayDeps {
   readonly random: (bytes: number) => Uint8Array
   readonly logger: Logger
   readonly limits: GatewayLimits
+  readonly inputs: BegunInputs
 }
 
 /** A call to one sandbox that was found and allowed. */

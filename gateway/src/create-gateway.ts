@@ -1,11 +1,14 @@
+import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { type Clock, systemClock } from '@atoll/kit'
 import { AtollError } from '@atoll/protocol'
 import { sendError, toAtollError } from './answer.ts'
 import { accessOf } from './access-of.ts'
 import type { GatewayDeps } from './call.ts'
 import { type GatewayLimits, gatewayLimits } from './limits.ts'
 import { type Match, matchPath } from './match-path.ts'
+import { begunInputs } from './processes/inputs.ts'
 import { routes } from './routes.ts'
 import { terminals } from './terminal/upgrade.ts'
 
@@ -18,11 +21,21 @@ export interface Gateway {
   close(): void
 }
 
-export type GatewayOptions = Omit<GatewayDeps, 'limits'> & { readonly limits?: Partial<GatewayLimits> }
+export interface GatewayOptions extends Pick<GatewayDeps, 'authorize' | 'node' | 'logger'> {
+  readonly clock?: Clock
+  readonly random?: GatewayDeps['random']
+  readonly limits?: Partial<GatewayLimits>
+}
 
 /** The edge: carries processes, files and terminals to the node that holds the sandbox. Keeps no state. */
 export const createGateway = (options: GatewayOptions): Gateway => {
-  const deps: GatewayDeps = { ...options, limits: { ...gatewayLimits, ...options.limits } }
+  const deps: GatewayDeps = {
+    clock: systemClock,
+    random: randomBytes,
+    ...options,
+    inputs: begunInputs(),
+    limits: { ...gatewayLimits, ...options.limits },
+  }
   const terminal = terminals(deps)
   return {
     async handle(request, response) {

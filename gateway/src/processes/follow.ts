@@ -39,8 +39,7 @@ const supervise = async function* (
     fault ??= error
     answer.body.destroy(error)
   }
-  // 200 means that an earlier try started it: its input was that try's to write.
-  if (start.body.input !== undefined && answer.status === 201)
+  if (start.body.input !== undefined && call.deps.inputs.claim(call.sandbox, start.id, answer.status === 201))
     writeInput(call, start, ended.signal).catch((error: unknown) => fail(inputFault(error)))
   const timer = armDeadline(call, start, fail)
   try {

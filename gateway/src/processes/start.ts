@@ -1,5 +1,11 @@
 import { createHash } from 'node:crypto'
-import { type GuestRequest, processSchema, type StartProcess, startProcessSchema } from '@atoll/protocol'
+import {
+  AtollError,
+  type GuestRequest,
+  processSchema,
+  type StartProcess,
+  startProcessSchema,
+} from '@atoll/protocol'
 import { sendJson } from '../answer.ts'
 import { askGuestJson, jsonBody } from '../ask-guest.ts'
 import type { Call } from '../call.ts'
@@ -22,11 +28,31 @@ export const startProcess = async (call: Call): Promise<void> => {
   const streamed = (call.request.headers.accept ?? '').includes('application/x-ndjson')
   const buffered = call.query.get('wait') === '1'
   const start: Start = { id, body, request: requestOf(id, body, streamed || buffered) }
-  if (streamed) return await runStreamed(call, start)
-  if (buffered) return await runBuffered(call, start)
+  try {
+    if (streamed) await runStreamed(call, start)
+    else if (buffered) await runBuffered(call, start)
+    else await startOnly(call, start)
+  } catch (error) {
+    throw body.id === undefined ? keyConflict(call, error) : error
+  }
+}
+
+const startOnly = async (call: Call, start: Start): Promise<void> => {
+  const { id, body } = start
   const record = await askGuestJson(call, start.request, processSchema)
-  if (body.input !== undefined) await writeInput(call, start)
+  if (body.input !== undefined && call.deps.inputs.claim(call.sandbox, id, false))
+    await writeInput(call, start)
   sendJson(call.response, 201, record)
+}
+
+/** The id stood for the key, and the key was used for something else. */
+const keyConflict = (call: Call, error: unknown): unknown => {
+  const key = call.request.headers['idempotency-key']
+  if (typeof key !== 'string' || !(error instanceof AtollError) || error.code !== 'conflict') return error
+  return new AtollError(
+    'idempotency_conflict',
+    `the Idempotency-Key ${key.slice(0, 128)} was used with other parameters; take a new key for a new call`,
+  )
 }
 
 /**
