@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { announcement } from './announce.ts'
 import { compose, type Running } from './compose.ts'
@@ -42,11 +43,11 @@ const tell = async (
 ): Promise<void> => {
   const { url, firstKey, node } = running
   const path = localConfigPath(env)
-  if (firstKey !== undefined) writeLocalConfig(path, { url, apiKey: firstKey.secret })
-  const known = readLocalConfig(path)
-  // Same key, other port: the CLI has to follow.
-  if (known !== undefined && firstKey === undefined && known.url !== url)
-    writeLocalConfig(path, { ...known, url })
+  // Beside the data as well: on a machine with several data folders the CLI follows the one that runs.
+  const kept = join(dataFolder, 'cli.json')
+  if (firstKey !== undefined) writeLocalConfig(kept, { url, apiKey: firstKey.secret })
+  const known = readLocalConfig(kept)
+  if (known !== undefined) writeLocalConfig(path, { ...known, url })
   const info = await node.info()
   const told = { url, host: address.host, dataFolder, firstKey, saved: { path, config: known }, info }
   const machine = { url, dataFolder, apiKey: firstKey?.secret ?? null, runtimes: info.runtimes }
