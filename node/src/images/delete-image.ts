@@ -1,7 +1,8 @@
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AtollError } from '@atoll/protocol'
 import { type ImageStore, removeIfThere } from './image-store.ts'
+import { listImages } from './list-images.ts'
+import { findRecord, rootfsPath } from './open-image.ts'
 import { syncDirectory } from './write-durably.ts'
 
 /** Removes an image; refused while something of `inUse` (digests) still needs it. Answers with what was freed. */
@@ -16,24 +17,18 @@ export const deleteImage = async (
       `cannot delete image ${digest}: a sandbox or a template needs it; delete that first`,
     )
   }
-  if (!/^[a-f0-9]{64}$/.test(digest)) {
-    throw new AtollError(
-      'invalid_request',
-      `${JSON.stringify(digest)} is no image digest: it has 64 hex characters`,
-    )
-  }
-  const erofs = join(store.templatesDirectory, `${digest}.erofs`)
-  const sizeBytes = await stat(erofs).then(
-    (found) => found.size,
-    () => 0,
-  )
-  // The record first: from then on the image is not there, whatever happens between.
-  const hadRecord = await removeIfThere(join(store.templatesDirectory, `${digest}.json`))
-  const hadFile = await removeIfThere(erofs)
-  store.verified.delete(digest)
-  if (!hadRecord && !hadFile) {
+  const record = await findRecord(store, digest)
+  if (record === undefined) {
     throw new AtollError('not_found', `cannot delete image ${digest}: this node does not have it`)
   }
+  // The record first: from then on the image is not there, whatever happens between.
+  await removeIfThere(join(store.templatesDirectory, `${digest}.json`))
+  const others = await listImages(store)
+  const shared = others.some((other) => other.rootfs.digest === record.rootfs.digest)
+  if (!shared) {
+    store.verified.delete(record.rootfs.digest)
+    await removeIfThere(rootfsPath(store, record.rootfs.digest))
+  }
   await syncDirectory(store.templatesDirectory)
-  return { freedBytes: sizeBytes }
+  return { freedBytes: shared ? 0 : record.rootfs.sizeBytes }
 }

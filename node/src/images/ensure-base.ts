@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { AtollError } from '@atoll/protocol'
 import { z } from 'zod'
 import { aptSources, publicSourcesOnly } from './apt-sources.ts'
-import { baseCustomization, basePackages, basePathFilters, baseSuite } from './base-recipe.ts'
+import { baseConfig, baseCustomization, basePackages, basePathFilters, baseSuite } from './base-recipe.ts'
 import { bootstrap } from './bootstrap.ts'
 import { canonicalJson, hashText } from './hash-file.ts'
 import type { ImageRecord } from './image-record.ts'
@@ -30,7 +30,8 @@ export const ensureBase = async (
   const archivePath = join(store.cacheDirectory, 'base.tar.zst')
   const diffId =
     (await cachedBase(store, archivePath)) ?? (await buildArchive(store, archivePath, onProgress, signal))
-  return makeImage(store, [{ path: archivePath, diffId, flavour: 'root' }], 'base', onProgress, signal)
+  const layers = [{ path: archivePath, diffId, flavour: 'root' as const }]
+  return makeImage(store, { layers, config: baseConfig, origin: 'base' }, onProgress, signal)
 }
 
 /** The recipe and nothing of the host: another mirror gives the same base. */

@@ -1,3 +1,4 @@
+import { imageConfigSchema } from '@atoll/protocol'
 import { z } from 'zod'
 import { imageFormatVersion } from './limits.ts'
 
@@ -17,24 +18,34 @@ export const unpackReportSchema = z.object({
 })
 export type UnpackReport = z.infer<typeof unpackReportSchema>
 
-/** What makes an image this image; its hash is the digest. */
-export const imageDescriptionSchema = z.object({
+/** What makes a root filesystem this one; its hash names the EROFS file. */
+export const rootfsDescriptionSchema = z.object({
   formatVersion: z.literal(imageFormatVersion),
   /** Hashes of the decompressed archives, lowest first: the content's own identity. */
   layers: z.array(z.string().regex(/^sha256:[a-f0-9]{64}$/)).min(1),
   agentSha256: hexSchema,
   mkfsOptions: z.array(z.string()),
 })
-export type ImageDescription = z.infer<typeof imageDescriptionSchema>
+export type RootfsDescription = z.infer<typeof rootfsDescriptionSchema>
 
-/** `templates/<digest>.json`, beside `templates/<digest>.erofs`. */
+/** A root filesystem that was made: `templates/<digest>.erofs`. */
+export const rootfsSchema = z.object({
+  digest: hexSchema,
+  description: rootfsDescriptionSchema,
+  /** The file's own bytes, checked before it is used. */
+  sha256: hexSchema,
+  sizeBytes: z.number().min(1),
+  reports: z.array(unpackReportSchema),
+})
+export type Rootfs = z.infer<typeof rootfsSchema>
+
+/** `templates/<digest>.json`: a root filesystem and defaults; the digest is the hash of both. */
 export const imageRecordSchema = z.object({
   digest: hexSchema,
-  description: imageDescriptionSchema,
-  erofs: z.object({ sha256: hexSchema, sizeBytes: z.number().min(1) }),
-  /** Where it came from, for people: `base`, a registry's reference, a build. */
+  rootfs: rootfsSchema,
+  config: imageConfigSchema,
+  /** Where it came from first, for people: `base`, a registry's reference, a build. */
   origin: z.string().max(1_024),
-  reports: z.array(unpackReportSchema),
   createdAtMs: z.number(),
 })
 export type ImageRecord = z.infer<typeof imageRecordSchema>

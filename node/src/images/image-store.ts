@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ImageRecord } from './image-record.ts'
+import type { Rootfs } from './image-record.ts'
 import { imageLimits, jailIdBase } from './limits.ts'
 import { removeTree } from './remove-tree.ts'
 import { startTimeOf } from './start-time.ts'
@@ -32,10 +32,10 @@ export interface ImageStore {
   readonly mkfsPath: string
   readonly idBase: number
   readonly now: () => number
-  /** Images whose bytes were hashed by this process: file identity by digest. */
+  /** Root filesystems whose bytes were hashed by this process: file identity by digest. */
   readonly verified: Map<string, string>
-  /** Images that are being made: the same one is made once. */
-  readonly making: Map<string, Promise<ImageRecord>>
+  /** Root filesystems that are being made: the same one is made once. */
+  readonly making: Map<string, Promise<Rootfs>>
   /** Blobs that someone reads now, with how many do: the cache keeps them. */
   readonly heldBlobs: Map<string, number>
   readonly blobCacheBytes: number

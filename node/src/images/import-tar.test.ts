@@ -24,7 +24,7 @@ describe.skipIf(skip !== undefined)('importTar', () => {
     const record = await importTar(context.store, archive, 'a tar', (progress) => seen.push(progress), signal)
     const { path } = await openImage(context.store, record.digest, signal)
     expect(statSync(path).mode & 0o7777).toBe(0o444)
-    expect(statSync(path).size).toBe(record.erofs.sizeBytes)
+    expect(statSync(path).size).toBe(record.rootfs.sizeBytes)
     expect(await contentOf(context, record)).toEqual({
       '.atoll/agent': 'stands for the agent',
       'etc/hostname': 'box\n',
@@ -85,7 +85,7 @@ describe.skipIf(skip !== undefined)('importTar', () => {
 
   test('deletes an image unless something needs it', async () => {
     await using context = await openTestStore()
-    const { digest, erofs } = await importTar(
+    const { digest, rootfs } = await importTar(
       context.store,
       await tarOf(context.folder, {}),
       'x',
@@ -95,7 +95,7 @@ describe.skipIf(skip !== undefined)('importTar', () => {
     await expect(deleteImage(context.store, digest, new Set([digest]))).rejects.toMatchObject({
       code: 'in_use',
     })
-    expect(await deleteImage(context.store, digest, new Set())).toEqual({ freedBytes: erofs.sizeBytes })
+    expect(await deleteImage(context.store, digest, new Set())).toEqual({ freedBytes: rootfs.sizeBytes })
     expect(await listImages(context.store)).toEqual([])
     await expect(deleteImage(context.store, digest, new Set())).rejects.toMatchObject({ code: 'not_found' })
   })

@@ -1,3 +1,4 @@
+import { imageConfigSchema } from '@atoll/protocol'
 import type { ImageRecord } from './image-record.ts'
 import type { ImageStore } from './image-store.ts'
 import { makeImage } from './make-image.ts'
@@ -10,5 +11,7 @@ export const importTar = (
   origin: string,
   onProgress: OnImageProgress,
   signal: AbortSignal,
-): Promise<ImageRecord> =>
-  makeImage(store, [{ path: archivePath, flavour: 'root' }], origin, onProgress, signal)
+): Promise<ImageRecord> => {
+  const layers = [{ path: archivePath, flavour: 'root' as const }]
+  return makeImage(store, { layers, config: imageConfigSchema.parse({}), origin }, onProgress, signal)
+}

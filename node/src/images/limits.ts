@@ -40,5 +40,5 @@ export const imageLimits = {
 /** Layout of an image and of its record. In the digest: another number is another image. */
 export const imageFormatVersion = 1
 
-/** First host id of the jail's range: far from the ranges of sandboxes, and of people. */
-export const jailIdBase = 1_879_048_192
+/** First host id of the jail: above the 60,000 ranges of 65,536 that sandboxes may have from 200,000 on. */
+export const jailIdBase = 4_000_000_000

@@ -1,7 +1,7 @@
-import { readdir } from 'node:fs/promises'
-import type { ImageRecord } from './image-record.ts'
+import { readdir, stat } from 'node:fs/promises'
+import type { ImageRecord, Rootfs } from './image-record.ts'
 import type { ImageStore } from './image-store.ts'
-import { findRecord } from './open-image.ts'
+import { findRecord, rootfsPath } from './open-image.ts'
 
 /** All images of this node, oldest first. */
 export const listImages = async (store: ImageStore): Promise<ImageRecord[]> => {
@@ -12,4 +12,12 @@ export const listImages = async (store: ImageStore): Promise<ImageRecord[]> => {
     if (record !== undefined) records.push(record)
   }
   return records.toSorted((a, b) => a.createdAtMs - b.createdAtMs)
+}
+
+/** A root filesystem that some image has, its file still there and of its size. */
+export const findRootfs = async (store: ImageStore, digest: string): Promise<Rootfs | undefined> => {
+  const rootfs = (await listImages(store)).find((image) => image.rootfs.digest === digest)?.rootfs
+  if (rootfs === undefined) return undefined
+  const found = await stat(rootfsPath(store, digest)).catch(() => undefined)
+  return found?.size === rootfs.sizeBytes ? rootfs : undefined
 }

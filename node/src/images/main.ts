@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ensureBase } from './ensure-base.ts'
 import { openImageStore } from './image-store.ts'
+import { rootfsPath } from './open-image.ts'
 import type { ImageProgress } from './progress.ts'
 
 const usage = 'usage: node node/src/images/main.ts ensure-base [--data DIR] [--agent FILE] [--unpacker FILE]'
@@ -28,9 +29,9 @@ const main = async (): Promise<void> => {
     agentPath: values.agent,
   })
   const record = await ensureBase(store, report, stop.signal)
-  const path = join(store.templatesDirectory, `${record.digest}.erofs`)
+  const path = rootfsPath(store, record.rootfs.digest)
   process.stdout.write(
-    `${JSON.stringify({ digest: record.digest, path, sizeBytes: record.erofs.sizeBytes })}\n`,
+    `${JSON.stringify({ digest: record.digest, path, sizeBytes: record.rootfs.sizeBytes })}\n`,
   )
 }
 

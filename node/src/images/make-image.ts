@@ -1,13 +1,14 @@
 import { constants } from 'node:fs'
 import { mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { AtollError } from '@atoll/protocol'
+import { AtollError, type ImageConfig } from '@atoll/protocol'
 import { canonicalJson, hashFile, hashText } from './hash-file.ts'
-import type { ImageDescription, ImageRecord, UnpackReport } from './image-record.ts'
+import type { ImageRecord, Rootfs, RootfsDescription, UnpackReport } from './image-record.ts'
 import { type ImageStore, makeStaging } from './image-store.ts'
 import { type ArchiveFlavour, packTree, sealTree, unpackArchive } from './jailed-unpacker.ts'
 import { imageFormatVersion } from './limits.ts'
-import { findRecord } from './open-image.ts'
+import { findRootfs } from './list-images.ts'
+import { findRecord, rootfsPath } from './open-image.ts'
 import type { OnImageProgress } from './progress.ts'
 import { commitFile, writeDurably } from './write-durably.ts'
 
@@ -24,20 +25,53 @@ const mkfsOptions = ['-d0', '-E', 'noinline_data'] as const
 const erofsMagic = 0xe0f5e1e2
 const erofsSuperblockOffset = 1_024
 
-/** Makes the image of these layers, lowest first, or finds it made already. */
+/** What an image is made of. */
+export interface ImagePlan {
+  /** Lowest first. */
+  readonly layers: readonly ImageLayer[]
+  readonly config: ImageConfig
+  readonly origin: string
+}
+
+/** Makes the image, or finds it made already. */
 export const makeImage = async (
   store: ImageStore,
-  layers: readonly ImageLayer[],
-  origin: string,
+  plan: ImagePlan,
   onProgress: OnImageProgress,
   signal: AbortSignal,
 ): Promise<ImageRecord> => {
-  const agentSha256 = await hashFile(store.agentPath, signal)
-  const order: Order = { layers, origin, agentSha256, onProgress, signal }
-  const diffIds = layers.flatMap((layer) => layer.diffId ?? [])
-  if (diffIds.length < layers.length) return build(store, order)
-  const { digest } = describe(diffIds, agentSha256)
+  const order: Order = { ...plan, agentSha256: await hashFile(store.agentPath, signal), onProgress, signal }
+  return putImage(store, await makeRootfs(store, order), plan.config, plan.origin)
+}
+
+/** The image of a root filesystem that is there and these defaults. */
+export const putImage = async (
+  store: ImageStore,
+  rootfs: Rootfs,
+  config: ImageConfig,
+  origin: string,
+): Promise<ImageRecord> => {
+  const digest = hashText(canonicalJson({ rootfs: rootfs.digest, config }))
   const there = await findRecord(store, digest)
+  if (there !== undefined) return there
+  await using staging = await makeStaging(store)
+  const record = { digest, rootfs, config, origin: origin.slice(0, 1_024), createdAtMs: store.now() }
+  const path = join(store.templatesDirectory, `${digest}.json`)
+  await writeDurably(path, join(staging.path, 'record'), `${canonicalJson(record)}\n`, 0o444)
+  return record
+}
+
+interface Order extends ImagePlan {
+  readonly agentSha256: string
+  readonly onProgress: OnImageProgress
+  readonly signal: AbortSignal
+}
+
+const makeRootfs = async (store: ImageStore, order: Order): Promise<Rootfs> => {
+  const diffIds = order.layers.flatMap((layer) => layer.diffId ?? [])
+  if (diffIds.length < order.layers.length) return build(store, order)
+  const { digest } = describe(diffIds, order.agentSha256)
+  const there = await findRootfs(store, digest)
   if (there !== undefined) return there
   const running = store.making.get(digest)
   if (running !== undefined) return running
@@ -50,19 +84,11 @@ export const makeImage = async (
   }
 }
 
-interface Order {
-  readonly layers: readonly ImageLayer[]
-  readonly origin: string
-  readonly agentSha256: string
-  readonly onProgress: OnImageProgress
-  readonly signal: AbortSignal
-}
-
 const describe = (
   diffIds: readonly string[],
   agentSha256: string,
-): { description: ImageDescription; digest: string } => {
-  const description: ImageDescription = {
+): { description: RootfsDescription; digest: string } => {
+  const description: RootfsDescription = {
     formatVersion: imageFormatVersion,
     layers: [...diffIds],
     agentSha256,
@@ -71,7 +97,7 @@ const describe = (
   return { description, digest: hashText(canonicalJson(description)) }
 }
 
-const build = async (store: ImageStore, order: Order): Promise<ImageRecord> => {
+const build = async (store: ImageStore, order: Order): Promise<Rootfs> => {
   await using staging = await makeStaging(store)
   const tree = join(staging.path, 'tree')
   await mkdir(tree, { mode: 0o755 })
@@ -80,7 +106,7 @@ const build = async (store: ImageStore, order: Order): Promise<ImageRecord> => {
     reports.map((report) => report.diffId),
     order.agentSha256,
   )
-  const there = await findRecord(store, digest)
+  const there = await findRootfs(store, digest)
   if (there !== undefined) return there
   await sealTree(store, tree, order.signal)
   order.onProgress({ stage: 'pack', subject: digest, doneBytes: 0 })
@@ -89,14 +115,10 @@ const build = async (store: ImageStore, order: Order): Promise<ImageRecord> => {
   await packTree(store, tree, output, [...mkfsOptions, '-U', uuidOf(digest)], order.signal)
   const erofsPath = join(output, 'image.erofs')
   const sizeBytes = await takeOver(erofsPath)
-  const erofs = { sha256: await hashFile(erofsPath, order.signal), sizeBytes }
-  const record = { digest, description, erofs, origin: order.origin, reports, createdAtMs: store.now() }
-  // The record comes last: an image without one is not there.
-  await commitFile(erofsPath, join(store.templatesDirectory, `${digest}.erofs`), 0o444)
-  const recordPath = join(store.templatesDirectory, `${digest}.json`)
-  await writeDurably(recordPath, join(staging.path, 'record'), `${canonicalJson(record)}\n`, 0o444)
+  const sha256 = await hashFile(erofsPath, order.signal)
+  await commitFile(erofsPath, rootfsPath(store, digest), 0o444)
   order.onProgress({ stage: 'done', subject: digest, doneBytes: sizeBytes, totalBytes: sizeBytes })
-  return record
+  return { digest, description, sha256, sizeBytes, reports }
 }
 
 const unpackLayers = async (store: ImageStore, order: Order, tree: string): Promise<UnpackReport[]> => {

@@ -22,7 +22,7 @@ export const openImage = async (
   signal: AbortSignal,
 ): Promise<OpenedImage> => {
   const record = await findRecord(store, digest)
-  const path = join(store.templatesDirectory, `${digest}.erofs`)
+  const path = record === undefined ? '' : rootfsPath(store, record.rootfs.digest)
   const found = record === undefined ? undefined : await stat(path, { bigint: true }).catch(() => undefined)
   if (record === undefined || found === undefined) {
     throw new AtollError(
@@ -30,18 +30,23 @@ export const openImage = async (
       `cannot open image ${digest}: this node does not have it; import or build it`,
     )
   }
+  const { rootfs } = record
   const identity = [found.ino, found.size, found.mtimeNs, found.ctimeNs].join(':')
-  if (store.verified.get(digest) === identity) return { record, path }
-  const sha256 = Number(found.size) === record.erofs.sizeBytes ? await hashFile(path, signal) : 'another size'
-  if (sha256 !== record.erofs.sha256) {
+  if (store.verified.get(rootfs.digest) === identity) return { record, path }
+  const sha256 = Number(found.size) === rootfs.sizeBytes ? await hashFile(path, signal) : 'another size'
+  if (sha256 !== rootfs.sha256) {
     throw new AtollError(
       'hash_mismatch',
       `cannot open image ${digest}: ${path} is not the file that was made; delete the image and make it again`,
     )
   }
-  store.verified.set(digest, identity)
+  store.verified.set(rootfs.digest, identity)
   return { record, path }
 }
+
+/** Where the EROFS file of a root filesystem is. */
+export const rootfsPath = (store: ImageStore, digest: string): string =>
+  join(store.templatesDirectory, `${digest}.erofs`)
 
 /** The record of a digest, unverified; undefined when there is none. */
 export const findRecord = async (store: ImageStore, digest: string): Promise<ImageRecord | undefined> => {

@@ -63,7 +63,7 @@ export const tarOf = async (
 /** Everything in an image as `path: content`, read by fsck.erofs, which is nobody of ours. */
 export const contentOf = async (test: TestStore, image: ImageRecord): Promise<Record<string, string>> => {
   const target = await mkdtemp(join(test.folder, 'extract-'))
-  const path = join(test.store.templatesDirectory, `${image.digest}.erofs`)
+  const path = join(test.store.templatesDirectory, `${image.rootfs.digest}.erofs`)
   await run('fsck.erofs', [`--extract=${target}`, '--overwrite', path])
   const { stdout } = await run('find', [target, '-type', 'f', '-printf', '%P\\n'])
   const content: Record<string, string> = {}

@@ -41,9 +41,9 @@ describe.skipIf(skip !== undefined)('importOci', () => {
 
   test('puts layers over each other and reads the config', async () => {
     writeLayout(layout, plan)
-    const { image, config } = await importOciLayout(context.store, layout, undefined, quiet, signal)
+    const image = await importOciLayout(context.store, layout, undefined, quiet, signal)
     expect(await contentOf(context, image)).toEqual(expected)
-    expect(config).toEqual({
+    expect(image.config).toEqual({
       env: { A: '1', B: 'x=y', C: '' },
       user: '1000:1000',
       workdir: '/srv',
@@ -57,11 +57,11 @@ describe.skipIf(skip !== undefined)('importOci', () => {
     writeLayout(layout, plan)
     const archive = join(context.folder, 'image.tar')
     skopeo('copy', `oci:${layout}:latest`, `oci-archive:${archive}`)
-    const { image } = await importOciArchive(context.store, archive, 'image.tar', undefined, quiet, signal)
+    const image = await importOciArchive(context.store, archive, 'image.tar', undefined, quiet, signal)
     expect(await contentOf(context, image)).toEqual(expected)
     execFileSync('tar', ['-C', layout, '-czf', archive, '.'])
     const again = await importOciArchive(context.store, archive, 'image.tar', 'latest', quiet, signal)
-    expect(again.image).toEqual(image)
+    expect(again).toEqual(image)
     const missing = importOciArchive(context.store, archive, 'image.tar', 'other', quiet, signal)
     await expect(missing).rejects.toMatchObject({ code: 'not_found' })
   })

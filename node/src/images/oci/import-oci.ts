@@ -1,6 +1,5 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ImageConfig } from '@atoll/protocol'
 import { holdBlob } from '../blobs.ts'
 import type { ImageRecord } from '../image-record.ts'
 import { type ImageStore, makeStaging } from '../image-store.ts'
@@ -12,19 +11,13 @@ import { openLayout } from './open-layout.ts'
 import { resolveImage } from './resolve-image.ts'
 import type { OciSource } from './source.ts'
 
-/** An image, and the defaults that its source gave it. */
-export interface ImportedImage {
-  readonly image: ImageRecord
-  readonly config: ImageConfig
-}
-
 /** Fetches, checks and makes the image for linux/amd64 of any source. */
 export const importOci = async (
   store: ImageStore,
   source: OciSource,
   onProgress: OnImageProgress,
   signal: AbortSignal,
-): Promise<ImportedImage> => {
+): Promise<ImageRecord> => {
   const { manifest, config } = await resolveImage(source, signal)
   const defaults = imageConfigOf(config, source.origin)
   await using held = new AsyncDisposableStack()
@@ -38,7 +31,7 @@ export const importOci = async (
     const blob = held.use(await holdBlob(store, name, open, report, signal))
     layers.push({ path: blob.path, flavour: 'layer', ...(diffId === undefined ? {} : { diffId }) })
   }
-  return { image: await makeImage(store, layers, source.origin, onProgress, signal), config: defaults }
+  return await makeImage(store, { layers, config: defaults, origin: source.origin }, onProgress, signal)
 }
 
 /** An image of an OCI layout: a folder with `oci-layout`, `index.json` and `blobs/`. */
@@ -48,7 +41,7 @@ export const importOciLayout = async (
   reference: string | undefined,
   onProgress: OnImageProgress,
   signal: AbortSignal,
-): Promise<ImportedImage> =>
+): Promise<ImageRecord> =>
   importOci(store, await openLayout(layoutPath, layoutPath, reference), onProgress, signal)
 
 /** An image of an OCI archive: a tar of a layout, unpacked in the jail, links and devices refused. */
@@ -59,7 +52,7 @@ export const importOciArchive = async (
   reference: string | undefined,
   onProgress: OnImageProgress,
   signal: AbortSignal,
-): Promise<ImportedImage> => {
+): Promise<ImageRecord> => {
   await using staging = await makeStaging(store)
   const layout = join(staging.path, 'layout')
   await mkdir(layout, { mode: 0o700 })

@@ -45,15 +45,9 @@ describe.skipIf(skip !== undefined)('pullImage', () => {
     await using registry = await startRegistry(context.folder)
     for (const format of ['oci', 'v2s2']) {
       push(registry.host, '--format', format)
-      const { image, config } = await pullImage(
-        context.store,
-        `${registry.host}/team/image:v1`,
-        {},
-        quiet,
-        signal,
-      )
+      const image = await pullImage(context.store, `${registry.host}/team/image:v1`, {}, quiet, signal)
       expect(await contentOf(context, image)).toEqual(expected)
-      expect(config).toMatchObject({ env: { X: '1' }, user: 'root', workdir: '/', start: ['/bin/sh'] })
+      expect(image.config).toMatchObject({ env: { X: '1' }, user: 'root', workdir: '/', start: ['/bin/sh'] })
       const seen = JSON.parse(
         skopeo('inspect', '--tls-verify=false', `docker://${registry.host}/team/image:v1`),
       ) as { Digest: string; Layers: string[] }
@@ -65,7 +59,7 @@ describe.skipIf(skip !== undefined)('pullImage', () => {
         expect(cached.equals(readFileSync(join(copy, name)))).toBe(true)
       }
       const pinned = `${registry.host}/team/image@${seen.Digest}`
-      expect((await pullImage(context.store, pinned, {}, quiet, signal)).image.digest).toBe(image.digest)
+      expect((await pullImage(context.store, pinned, {}, quiet, signal)).digest).toBe(image.digest)
     }
     expect(await leftovers(context)).toEqual([])
   })
@@ -81,7 +75,7 @@ describe.skipIf(skip !== undefined)('pullImage', () => {
     await using registry = await startRegistry(context.folder, { login: true })
     push(registry.host, '--dest-creds', `${login.username}:${login.password}`)
     const reference = `${registry.host}/team/image:v1`
-    const { image } = await pullImage(context.store, reference, { credentials: login }, quiet, signal)
+    const image = await pullImage(context.store, reference, { credentials: login }, quiet, signal)
     expect(await contentOf(context, image)).toEqual(expected)
     const anonymous = pullImage(context.store, reference, {}, quiet, signal)
     await expect(anonymous).rejects.toMatchObject({ code: 'forbidden' })
@@ -106,7 +100,7 @@ describe.skipIf(skip !== undefined)('pullImage', () => {
       return fetch(url, init)
     }
     const options = { credentials: login, fetch: spy }
-    const { image } = await pullImage(context.store, reference, options, quiet, signal)
+    const image = await pullImage(context.store, reference, options, quiet, signal)
     expect(await contentOf(context, image)).toEqual(expected)
     expect(seen.length).toBeGreaterThan(0)
     expect(seen.every((value) => value === null)).toBe(true)
@@ -150,7 +144,7 @@ describe.skipIf(skip !== undefined)('pullImage', () => {
     push(registry.host)
     await using small = await openTestStore({ blobCacheBytes: 1 })
     writeFileSync(join(small.store.cacheDirectory, 'blobs', '0'.repeat(64)), 'an old blob')
-    const { image } = await pullImage(small.store, `${registry.host}/team/image:v1`, {}, quiet, signal)
+    const image = await pullImage(small.store, `${registry.host}/team/image:v1`, {}, quiet, signal)
     expect(await contentOf(small, image)).toEqual(expected)
     expect(() => readFileSync(join(small.store.cacheDirectory, 'blobs', '0'.repeat(64)))).toThrow('ENOENT')
   })

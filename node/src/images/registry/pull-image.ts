@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream'
 import { AtollError } from '@atoll/protocol'
+import type { ImageRecord } from '../image-record.ts'
 import type { ImageStore } from '../image-store.ts'
 import { imageLimits } from '../limits.ts'
-import { type ImportedImage, importOci } from '../oci/import-oci.ts'
+import { importOci } from '../oci/import-oci.ts'
 import { mediaTypes } from '../oci/schemas.ts'
 import type { Document, OciSource } from '../oci/source.ts'
 import type { OnImageProgress } from '../progress.ts'
@@ -16,7 +17,7 @@ export const pullImage = async (
   options: RegistryOptions,
   onProgress: OnImageProgress,
   signal: AbortSignal,
-): Promise<ImportedImage> =>
+): Promise<ImageRecord> =>
   importOci(store, registrySource(parseReference(reference), options), onProgress, signal)
 
 const registrySource = (reference: ImageReference, options: RegistryOptions): OciSource => {
