@@ -1,5 +1,5 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
-import { Readable, type Writable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AtollError, type GuestRequest, type GuestResponse } from '@atoll/protocol'
 import { guestFault, resetName, sourceFault } from './faults.ts'
@@ -74,7 +74,7 @@ const begin = (session: Watched, request: GuestRequest, act: string): ClientHttp
 /** Streams the body with backpressure; a source that fails resets the stream, so that the agent discards it. */
 const send = (
   body: Uint8Array | AsyncIterable<Uint8Array>,
-  stream: Writable,
+  stream: ClientHttp2Stream,
   onSourceFault: (error: unknown) => void,
 ): void => {
   if (body instanceof Uint8Array) {
@@ -82,10 +82,15 @@ const send = (
     return
   }
   const source = body instanceof Readable ? body : Readable.from(body, { objectMode: false })
-  // A fault of the stream itself is told by its own events; the agent may answer without reading all.
-  pipeline(source, stream).catch((error: unknown) => {
-    if (source.errored !== null || !source.readableEnded) onSourceFault(source.errored ?? error)
-  })
+  // Before the pipeline, which destroys the stream in the same turn: whose fault it was is known only now.
+  // When the stream itself failed it is closed by then, and tells so by its own events.
+  const onEarlyEnd = (error?: unknown): void => {
+    if (!stream.destroyed && !stream.closed && !source.readableEnded)
+      onSourceFault(error ?? new Error('the body was closed'))
+  }
+  source.once('error', onEarlyEnd)
+  source.once('close', () => onEarlyEnd())
+  pipeline(source, stream).catch(() => undefined)
 }
 
 const passed = (headers: IncomingHttpHeaders): Record<string, string> => {

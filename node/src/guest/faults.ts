@@ -31,9 +31,6 @@ export const sourceFault = (act: string, fault: unknown): AtollError =>
     ? fault
     : new AtollError('canceled', `${act}: the request's body ended early`, { cause: fault })
 
-/** True when the agent took back what it had begun to take: it answers without reading the rest of a body. */
-export const isEarlyAnswer = (fault: unknown): boolean => errorCode(fault) === 'ERR_STREAM_PREMATURE_CLOSE'
-
 /** A stream was reset by the agent: a word for records. */
 export const resetName = (rstCode: number): string =>
   Object.entries(constants).find(([name, value]) => value === rstCode && resetNames.has(name))?.[0] ??
