@@ -4,6 +4,7 @@ pub mod capabilities;
 pub mod disk;
 pub mod memory;
 pub mod metrics;
+pub mod process_limit;
 pub mod survey;
 pub mod tally;
 pub mod watchdog;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::memory;
+use super::process_limit;
 use super::survey::{self, Member, PAGE_BYTES};
 use crate::agent::Agent;
 use crate::processes::process::Process;
@@ -32,7 +33,7 @@ pub async fn watch(agent: Rc<Agent>) {
 /// One look; gives how long until the next.
 fn look(agent: &Agent) -> Duration {
     let limits = agent.limits();
-    mark_process_limit(agent, limits.processes);
+    process_limit::mark(agent, None);
     let Some(limit) = limits.memory_bytes else {
         return LOOK_MAX;
     };
@@ -51,14 +52,6 @@ fn look(agent: &Agent) -> Duration {
         return SETTLE;
     }
     LOOK_MIN
-}
-
-fn mark_process_limit(agent: &Agent, limit: Option<u64>) {
-    for process in agent.processes.running() {
-        if process.tree.met_limit(limit) {
-            process.marks.limit_processes.set(true);
-        }
-    }
 }
 
 fn biggest(members: &[Member]) -> Option<Member> {

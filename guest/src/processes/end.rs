@@ -11,7 +11,7 @@ use super::process::{Exit, Process, WaitResult, unix_ms};
 use super::request::Survivors;
 use crate::agent::Agent;
 use crate::kernel::signals;
-use crate::limits::disk;
+use crate::limits::{disk, process_limit};
 
 pub struct Deadline(Option<Instant>);
 
@@ -48,9 +48,7 @@ pub async fn oversee(
         }
     };
     let duration = process.started.elapsed();
-    if process.tree.met_limit(agent.limits().processes) {
-        process.marks.limit_processes.set(true);
-    }
+    process_limit::mark(&agent, Some(&process));
     let (mut survivors_killed, mut survivors_kept) = (killed_by_deadline.saturating_sub(1), 0);
     match process.request.survivors {
         Survivors::Kill => survivors_killed += process.tree.kill().await,

@@ -61,10 +61,18 @@ impl Tree {
         }
     }
 
-    /// Whether the count of processes met its limit.
-    pub fn met_limit(&self, limit: Option<u64>) -> bool {
+    /// How many there are; cheaper than naming them where a group counts itself.
+    pub fn count(&self) -> u64 {
         match self {
-            Self::Group(group) => group.met_limit(limit),
+            Self::Group(group) => group.current().unwrap_or_else(|| self.pids().len() as u64),
+            Self::Supervised(_) => self.pids().len() as u64,
+        }
+    }
+
+    /// Whether the kernel has refused this tree a fork, where it counts refusals.
+    pub fn was_refused(&self) -> bool {
+        match self {
+            Self::Group(group) => group.was_refused(),
             Self::Supervised(_) => false,
         }
     }
@@ -115,13 +123,14 @@ impl Group {
         }
     }
 
-    fn met_limit(&self, limit: Option<u64>) -> bool {
-        if let Ok(events) = self.read(c"pids.events") {
-            let count = events.strip_prefix("max ").and_then(|count| count.trim().parse().ok());
-            return count.is_some_and(|count: u64| count > 0);
-        }
-        let current = self.read(c"pids.current").ok().and_then(|text| text.trim().parse().ok());
-        current.zip(limit).is_some_and(|(current, limit): (u64, u64)| current >= limit)
+    fn current(&self) -> Option<u64> {
+        self.read(c"pids.current").ok()?.trim().parse().ok()
+    }
+
+    fn was_refused(&self) -> bool {
+        let Ok(events) = self.read(c"pids.events") else { return false };
+        let count = events.lines().find_map(|line| line.strip_prefix("max "));
+        count.and_then(|count| count.trim().parse().ok()).is_some_and(|count: u64| count > 0)
     }
 
     fn read(&self, name: &CStr) -> io::Result<String> {
