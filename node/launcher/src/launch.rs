@@ -28,6 +28,8 @@ pub struct Limits {
 #[derive(Debug, Clone)]
 pub struct Delegate {
     pub owner_uid: u32,
+    /// Where it shows in the private mount namespace.
+    pub mountpoint: PathBuf,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ pub struct CgroupPlan {
     pub parent: String,
     pub limits: Limits,
     pub delegate: Option<Delegate>,
+    /// Where the memory controller's directory shows, read-only, in the private mount namespace.
+    pub memory_mountpoint: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +83,8 @@ pub struct Launch {
     pub cpu_affinity_count: Option<usize>,
     pub oom_score_adj: i32,
     pub cgroup: CgroupPlan,
+    /// A directory of the host over which, in the private namespace, an empty tmpfs is mounted.
+    pub scratch: Option<PathBuf>,
     pub masks: Vec<Mask>,
     pub disk: Option<Disk>,
     pub rootfs: Option<Rootfs>,
@@ -243,6 +249,10 @@ impl Launch {
                 .map(|count| count.max(1) as usize),
             oom_score_adj: adjust.clamp(-1000, 1000) as i32,
             cgroup: cgroup(&fields)?,
+            scratch: fields
+                .get("scratch")
+                .map(|_| fields.path("scratch"))
+                .transpose()?,
             masks: masks(&fields)?,
             disk: disk(&fields)?,
             rootfs: rootfs(&fields)?,
@@ -282,6 +292,7 @@ fn cgroup(launch: &Fields) -> Outcome<CgroupPlan> {
     let delegate = delegate.map(|delegate| -> Outcome<Delegate> {
         Ok(Delegate {
             owner_uid: delegate.uid("ownerUid")?,
+            mountpoint: delegate.path("mountpoint")?,
         })
     });
     let limits = Limits {
@@ -293,6 +304,10 @@ fn cgroup(launch: &Fields) -> Outcome<CgroupPlan> {
         parent,
         limits,
         delegate: delegate.transpose()?,
+        memory_mountpoint: fields
+            .get("memoryMountpoint")
+            .map(|_| fields.path("memoryMountpoint"))
+            .transpose()?,
     })
 }
 

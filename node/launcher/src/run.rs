@@ -228,7 +228,14 @@ fn lead(
         spare::report_failure(
             shared,
             Some(result),
-            &cleaned.map_or_else(|left| left, |_| fault),
+            &match cleaned {
+                Ok(_) => fault,
+                Err(left) => Fault::new(
+                    fault.code,
+                    fault.step,
+                    format!("{}; and {}", fault.message, left.message),
+                ),
+            },
         );
         process::exit_now(1)
     }

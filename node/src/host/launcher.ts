@@ -23,8 +23,10 @@ export interface Launch {
     readonly memoryBytes: number
     readonly cpuMillis: number
     readonly pids: number
-    readonly delegate: { readonly ownerUid: number } | null
+    readonly delegate: { readonly ownerUid: number; readonly mountpoint: string } | null
+    readonly memoryMountpoint: string | null
   }
+  readonly scratch: string | null
   readonly masks: readonly ({ readonly file: string; readonly over: string } | { readonly tmpfs: string })[]
   readonly disk: { readonly image: string; readonly mountpoint: string } | null
   readonly rootfs: {

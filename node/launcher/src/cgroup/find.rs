@@ -42,7 +42,8 @@ fn find_in(mounts: &str) -> Outcome<Host> {
                     controllers.insert(name.to_owned(), point.clone());
                 }
             }
-            (Some("cgroup2"), _) => unified = Some(point),
+            // The first: later ones are parts of it that were bound elsewhere.
+            (Some("cgroup2"), _) => unified = unified.or(Some(point)),
             _ => {}
         }
     }

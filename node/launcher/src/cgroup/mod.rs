@@ -41,15 +41,13 @@ impl Cgroups {
             Host::V1 {
                 controllers,
                 unified,
-            } => {
-                let unified = unified.as_ref().filter(|_| delegated);
-                Self::V1(v1::Directories::plan(
-                    controllers,
-                    unified.map(PathBuf::as_path),
-                    parent,
-                    id,
-                ))
-            }
+            } => Self::V1(v1::Directories::plan(
+                controllers,
+                unified.as_deref(),
+                parent,
+                id,
+                delegated,
+            )),
             Host::V2(root) => Self::V2(v2::Directory::plan(root, parent, id, delegated)),
         }
     }
@@ -80,7 +78,24 @@ impl Cgroups {
         }
     }
 
-    fn delegated(&self) -> Option<&Path> {
+    /// The cgroup2 mount beside version 1.
+    pub fn beside(&self) -> Option<&Path> {
+        match self {
+            Self::V1(directories) => directories.unified.as_deref(),
+            Self::V2(_) => None,
+        }
+    }
+
+    /// The directory with the memory controller's files.
+    pub fn memory(&self) -> PathBuf {
+        match self {
+            Self::V1(directories) => directories.of("memory"),
+            Self::V2(directory) => directory.path.clone(),
+        }
+    }
+
+    /// The agent's own directory, where one was planned.
+    pub fn delegated(&self) -> Option<&Path> {
         match self {
             Self::V1(directories) => directories.delegated.as_deref(),
             Self::V2(directory) => directory.delegated.as_deref(),

@@ -15,6 +15,8 @@ const PERIOD_US: u64 = 100_000;
 #[derive(Debug, Clone)]
 pub struct Directories {
     by_controller: BTreeMap<String, PathBuf>,
+    /// The mount of cgroup2 beside, which has no controllers.
+    pub unified: Option<PathBuf>,
     /// In the unified mount beside: for the agent's groups.
     pub delegated: Option<PathBuf>,
 }
@@ -25,14 +27,17 @@ impl Directories {
         unified: Option<&Path>,
         parent: &str,
         id: &str,
+        delegated: bool,
     ) -> Self {
         let place = |root: &PathBuf| root.join(parent).join(id);
+        let by_controller = controllers
+            .iter()
+            .map(|(name, root)| (name.clone(), place(root)));
+        let beside = unified.filter(|_| delegated);
         Self {
-            by_controller: controllers
-                .iter()
-                .map(|(name, root)| (name.clone(), place(root)))
-                .collect(),
-            delegated: unified.map(|root| root.join(parent).join(id).join("agent")),
+            by_controller: by_controller.collect(),
+            unified: unified.map(Path::to_owned),
+            delegated: beside.map(|root| root.join(parent).join(id).join("agent")),
         }
     }
 

@@ -68,6 +68,24 @@ pub fn bind_read_only(file: &Path, over: &Path) -> io::Result<()> {
     )
 }
 
+/// Takes a mount out of this namespace.
+pub fn detach(point: &Path) -> io::Result<()> {
+    let point = c_path(point)?;
+    // SAFETY: the path lives through the call.
+    check(unsafe { libc::umount2(point.as_ptr(), libc::MNT_DETACH) }).map(drop)
+}
+
+/// An empty place for mountpoints that everyone may pass.
+pub fn scratch(over: &Path) -> io::Result<()> {
+    mount(
+        Path::new("none"),
+        over,
+        "tmpfs",
+        libc::MS_NOSUID | libc::MS_NODEV,
+        "size=1m,mode=755",
+    )
+}
+
 pub fn empty_read_only(over: &Path) -> io::Result<()> {
     mount(
         Path::new("none"),

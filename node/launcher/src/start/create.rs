@@ -4,8 +4,8 @@ use super::{Context, RuntimeEnds};
 use crate::fault::{AtStep, Fault, Outcome};
 use crate::kernel::poll::Interest;
 use crate::kernel::process::{self, End, Forked};
-use crate::kernel::timer;
-use crate::launch::{Command, Launch};
+use crate::kernel::{mount, timer};
+use crate::launch::{Command, Kind, Launch};
 use serde_json::Value;
 use std::fs::{self, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -123,17 +123,24 @@ fn enter(context: &Context, fds: [RawFd; 3], parent: i32) -> Outcome<()> {
         return Err(Fault::new("canceled", STEP, "the launcher is gone"));
     }
     context.cgroups.join().at(STEP, "join the cgroups")?;
+    if let (Kind::Container, Some(unified)) = (context.launch.kind, context.cgroups.beside()) {
+        // crun refuses a host with both versions, although it has no cgroup to make here.
+        mount::detach(unified).at(STEP, format!("hide {}", unified.display()))?;
+    }
     process::set_timer_slack_ns(context.launch.timer_slack_ns).at(STEP, "set the timer slack")?;
     if let Some(count) = context.launch.cpu_affinity_count {
         let all = process::affinity(0).at(STEP, "read the affinity")?;
         let some = process::some_cpus(&all, count, process::pid().unsigned_abs() as usize);
         process::set_affinity(0, &some).at(STEP, "set the affinity")?;
     }
-    fs::write(
+    // Lowering it needs CAP_SYS_RESOURCE, which a host may not have: then the kernel chooses as it does by default.
+    let adjusted = fs::write(
         "/proc/self/oom_score_adj",
         context.launch.oom_score_adj.to_string(),
-    )
-    .at(STEP, "set oom_score_adj")?;
+    );
+    if context.launch.oom_score_adj >= 0 {
+        adjusted.at(STEP, "set oom_score_adj")?;
+    }
     process::reset_signals();
     process::place_fd(fds[0], 0).at(STEP, "place standard input")?;
     process::place_fd(fds[1], 1).at(STEP, "place standard output")?;

@@ -8,12 +8,13 @@ mod disk;
 use crate::cgroup::Cgroups;
 use crate::fault::{AtStep, Fault, Outcome};
 use crate::kernel::{loop_device, mount, timer};
-use crate::launch::{Launch, Mask};
+use crate::launch::{Kind, Launch, Mask};
 use crate::record::{Identity, Record};
 use crate::shim::log::Log;
 use serde_json::{Map, Value};
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// The guest's ends of the byte streams: handed to the runtime, then closed here.
 pub struct RuntimeEnds {
@@ -66,14 +67,13 @@ pub fn begin(
     let home =
         File::open("/proc/self/ns/mnt").at("namespace", "open the host's mount namespace")?;
     timings.stage("cgroups", || {
-        let whole_on_oom = launch.kind == crate::launch::Kind::Gvisor;
+        let whole_on_oom = launch.kind == Kind::Gvisor;
         cgroups.create(
             &launch.cgroup.limits,
             launch.cgroup.delegate.as_ref(),
             whole_on_oom,
         )
     })?;
-    timings.stage("mounts", || prepare_mounts(launch))?;
     let mut context = Context {
         launch,
         cgroups,
@@ -81,12 +81,18 @@ pub fn begin(
         result,
         until_ms,
     };
-    timings.stage("create", || {
-        create::run(&mut context, &launch.create, Some(&ends))
-    })?;
+    let created = timings
+        .stage("mounts", || prepare_mounts(launch, cgroups))
+        .and_then(|()| {
+            timings.stage("create", || {
+                create::run(&mut context, &launch.create, Some(&ends))
+            })
+        });
     drop(ends);
+    // Also after a failure: the mounts live as long as someone is among them.
     mount::enter_namespace(home.as_fd())
         .at("namespace", "go back to the host's mount namespace")?;
+    created?;
     let runtime = create::runtime_pid(launch)?;
     let identity = Identity::of(runtime).ok_or_else(|| {
         Fault::new(
@@ -120,24 +126,54 @@ fn boot(context: &mut Context) -> Outcome<()> {
 }
 
 /// Everything is mounted in a namespace of its own: it vanishes with the last process in it, whoever dies how.
-fn prepare_mounts(launch: &Launch) -> Outcome<()> {
+fn prepare_mounts(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
     mount::private_namespace().at("namespace", "make a private mount namespace")?;
+    if let Some(scratch) = &launch.scratch {
+        mount::scratch(scratch).at("mounts", format!("mount a tmpfs at {}", scratch.display()))?;
+    }
     for mask in &launch.masks {
         match mask {
-            Mask::File { file, over } => mount::bind_read_only(file, over).at(
-                "mounts",
-                format!("bind {} over {}", file.display(), over.display()),
-            )?,
+            Mask::File { file, over } => {
+                let act = || format!("bind {} over {}", file.display(), over.display());
+                if launch
+                    .scratch
+                    .as_ref()
+                    .is_some_and(|scratch| over.starts_with(scratch))
+                {
+                    File::create(over).at("mounts", act())?;
+                }
+                mount::bind_read_only(file, over).at("mounts", act())?;
+            }
             Mask::Empty(over) => {
                 mount::empty_read_only(over).at("mounts", format!("mask {}", over.display()))?;
             }
         }
     }
+    show_cgroups(launch, cgroups)?;
     if let Some(plan) = &launch.disk {
         disk::mount_disk(plan)?;
     }
     if let Some(plan) = &launch.rootfs {
         disk::mount_rootfs(plan)?;
+    }
+    Ok(())
+}
+
+/// The agent of a container sees two of its cgroups, and nothing above them.
+fn show_cgroups(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
+    let act = |point: &Path| format!("show a cgroup at {}", point.display());
+    if let Some(delegate) = &launch.cgroup.delegate {
+        let point = &delegate.mountpoint;
+        let source = cgroups.delegated().ok_or_else(|| {
+            let message = "cannot delegate a cgroup: no cgroup2 is mounted; mount -t cgroup2 none /sys/fs/cgroup/unified";
+            Fault::new("runtime_unavailable", "cgroup", message)
+        })?;
+        fs::create_dir_all(point).at("mounts", act(point))?;
+        mount::mount(source, point, "", libc::MS_BIND, "").at("mounts", act(point))?;
+    }
+    if let Some(point) = &launch.cgroup.memory_mountpoint {
+        fs::create_dir_all(point).at("mounts", act(point))?;
+        mount::bind_read_only(&cgroups.memory(), point).at("mounts", act(point))?;
     }
     Ok(())
 }

@@ -62,7 +62,9 @@ const launchOf = (host: GvisorHost, spec: MachineSpec): Launch => {
       cpuMillis: limits.cpuMillis,
       ...translation.toHost(limits),
       delegate: null,
+      memoryMountpoint: null,
     },
+    scratch: null,
     masks: [
       // runsc tells the guest the MemTotal that it reads here.
       { file: join(directory, 'meminfo'), over: '/proc/meminfo' },

@@ -1,0 +1,25 @@
+import type { LimitTranslation } from '../../host/shimmed-machine.ts'
+
+/** Bytes beside the guest's memory: the agent and what the kernel charges for it. */
+const agentBytes = 16 * 1024 ** 2
+/** The agent, and what crun needs while it starts. */
+const agentProcesses = 8
+
+export const containerLimits = {
+  startTimeoutMs: 20_000,
+  timerSlackNs: 50_000,
+  /** The agent is the last to be killed; it raises its children's score to 0. */
+  oomScoreAdj: -500,
+  sharedMemoryBytes: 64 * 1024 ** 2,
+  formatTimeoutMs: 30_000,
+} as const
+
+/** The sandbox's limits as those of its cgroup. */
+export const translation: LimitTranslation = {
+  toHost: ({ memoryBytes, processes }) => ({
+    memoryBytes: memoryBytes + agentBytes,
+    pids: processes + agentProcesses,
+  }),
+  memoryFromHost: (bytes) => bytes - agentBytes,
+  processesFromHost: (pids) => pids - agentProcesses,
+}
