@@ -70,6 +70,7 @@ export const createControl = async (deps: ControlDeps): Promise<Control> => {
     closed: closing.signal,
   }
   stack.defer(() => context.keys.flushUsed())
+  stack.defer(() => context.builds.idle())
   const firstKey = await firstStart(context)
   await failLostBuilds(context)
   await sweep(context)

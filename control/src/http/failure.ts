@@ -29,6 +29,10 @@ const toAtollError = (thrown: unknown): AtollError => {
     return new AtollError('invalid_request', 'body: is not well-formed JSON; send a JSON object')
   if (thrown instanceof HTTPException && thrown.status === 413)
     return new AtollError('payload_too_large', 'the body is over its limit; send less')
+  if (thrown instanceof HTTPException && thrown.status === 415)
+    return new AtollError('invalid_request', 'content-type: must be application/json')
+  if (thrown instanceof HTTPException && thrown.status < 500)
+    return new AtollError('invalid_request', `the request was refused: ${thrown.message}`)
   if (thrown instanceof URIError)
     return new AtollError('invalid_request', 'the address has a broken percent escape; encode it anew')
   return new AtollError('internal', 'a fault of ours: try again, and report the traceId when it stays', {

@@ -41,9 +41,7 @@ export const beginBuild = async (
     context.builds.end(id)
     throw error
   }
-  void run(context, row, order, AbortSignal.any([cancel.signal, context.closed])).finally(() =>
-    context.builds.end(id),
-  )
+  void run(context, row, order, cancel.signal).finally(() => context.builds.end(id))
   return viewBuild(row)
 }
 
@@ -74,15 +72,17 @@ const refuseTooMany = async (context: Context, caller: Caller, name: string): Pr
   )
 }
 
-const run = async (context: Context, row: BuildRow, order: NodeBuild, signal: AbortSignal): Promise<void> => {
+const run = async (context: Context, row: BuildRow, order: NodeBuild, cancel: AbortSignal): Promise<void> => {
   const log = buildLog(context, row.id)
+  const signal = AbortSignal.any([cancel, context.closed])
   try {
     const image = await context.node.build(order, (event) => log.add(event), signal)
     await log.flush()
     const template = await keepTemplate(context, row, image)
     await end(context, row, { state: 'succeeded', template })
   } catch (error) {
-    await fail(context, row, (event) => log.add(event), error, signal).catch((fault: unknown) =>
+    const why = signal.aborted ? interrupted(row.id, cancel.aborted) : error
+    await fail(context, row, (event) => log.add(event), why).catch((fault: unknown) =>
       context.logger.error({ build: row.id, error: String(fault) }, 'cannot record the end of a build'),
     )
   } finally {
@@ -95,19 +95,26 @@ const run = async (context: Context, row: BuildRow, order: NodeBuild, signal: Ab
   }
 }
 
+const interrupted = (id: string, canceled: boolean): AtollError =>
+  canceled
+    ? new AtollError('canceled', `build ${id} was canceled`)
+    : new AtollError(
+        'build_failed',
+        `control stopped while build ${id} ran; begin it again: finished steps are cached`,
+      )
+
 const fail = async (
   context: Context,
   row: BuildRow,
   add: (event: BuildEvent) => void,
   error: unknown,
-  signal: AbortSignal,
 ): Promise<void> => {
   const known = error instanceof AtollError ? error : undefined
   if (known === undefined)
     context.logger.error({ build: row.id, error: String(error) }, 'a build met a fault of ours')
   const body = (known ?? new AtollError('internal', `build ${row.id} met a fault of ours`)).toBody()
   add({ type: 'error', atMs: context.clock.now(), error: body })
-  const state = signal.aborted ? 'canceled' : 'failed'
+  const state = known?.code === 'canceled' ? 'canceled' : 'failed'
   await end(context, row, { state, error: JSON.stringify(body) })
 }
 

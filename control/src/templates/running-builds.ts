@@ -3,6 +3,7 @@ import { AtollError } from '@atoll/protocol'
 /** Builds that run in this process, with the handle that cancels each. */
 export const runningBuilds = (limits: { readonly builds: number; readonly buildsPerProject: number }) => {
   const running = new Map<string, { readonly project: string; readonly cancel: AbortController }>()
+  const waiting: (() => void)[] = []
   return {
     /** Takes a place; the refusal names the limit. */
     begin(id: string, project: string): AbortController {
@@ -23,6 +24,11 @@ export const runningBuilds = (limits: { readonly builds: number; readonly builds
     },
     end(id: string): void {
       running.delete(id)
+      if (running.size === 0) for (const wake of waiting.splice(0)) wake()
+    },
+    /** Resolves when none runs. */
+    async idle(): Promise<void> {
+      if (running.size > 0) await new Promise<void>((resolve) => void waiting.push(resolve))
     },
     has: (id: string): boolean => running.has(id),
   }
