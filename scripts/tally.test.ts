@@ -21,19 +21,10 @@ test a::c ... ignored, needs kvm
 test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out
 test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out
 `
-const vitest = {
-  testResults: [
-    {
-      name: 'x.test.ts',
-      status: 'passed',
-      message: '',
-      assertionResults: [
-        { fullName: 'x works', status: 'passed', failureMessages: [] },
-        { fullName: 'x elsewhere', status: 'skipped', failureMessages: [] },
-      ],
-    },
-  ],
-}
+const vitest = [
+  { name: 'x works', state: 'passed', why: '' },
+  { name: 'x elsewhere', state: 'skipped', why: 'needs kvm' },
+]
 
 describe('the tally', () => {
   it('sums all runners, says what was skipped, and ends with one line', () => {
@@ -43,13 +34,13 @@ describe('the tally', () => {
       'step:types:0',
     )
     expect(lines.at(-1)).toBe('7 passed, 0 failed, 2 skipped')
-    expect(lines.join('\n')).toMatch(/a::c: needs kvm[^]*x elsewhere/)
+    expect(lines.join('\n')).toMatch(/a::c: needs kvm[^]*x elsewhere: needs kvm/)
     expect(status).toBe(0)
   })
 
   it('fails for a failed step, a failed test, a file that did not load, and a runner that said nothing', () => {
     expect(tally('step:types:2')).toMatchObject({ status: 1 })
-    const unloadable = { testResults: [{ name: 'y', status: 'failed', message: 'no', assertionResults: [] }] }
+    const unloadable = [{ name: 'y', state: 'failed', why: 'no such module' }]
     expect(tally('step:a:0', `vitest:${file('bad', JSON.stringify(unloadable))}`).lines.at(-1)).toBe(
       '1 passed, 1 failed, 0 skipped',
     )

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import type { Reported } from './vitest-reporter.ts'
 
 /**
  * Sums what the runners of ./test said, prints why something was skipped or failed, and ends with exactly one line
@@ -14,48 +15,18 @@ interface Tally {
 
 const nothing: Tally = { passed: 0, failed: 0, skipped: 0, notes: [] }
 
-interface VitestReport {
-  readonly testResults: readonly {
-    readonly name: string
-    readonly status: string
-    readonly message: string
-    readonly assertionResults: readonly {
-      readonly fullName: string
-      readonly status: string
-      readonly failureMessages: readonly string[] | null
-      readonly meta?: { readonly skipReason?: string }
-    }[]
-  }[]
-}
-
 const maxNoteLength = 300
 
 const ofVitest = (path: string): Tally => {
-  const report = read(path)
-  if (report === undefined)
+  const text = read(path)
+  if (text === undefined)
     return { ...nothing, failed: 1, notes: [`failed: vitest left no report at ${path}`] }
-  const notes: string[] = []
-  let [passed, failed, skipped] = [0, 0, 0]
-  for (const file of (JSON.parse(report) as VitestReport).testResults) {
-    // A file that could not be loaded has no assertions at all: that is a failure, not nothing.
-    if (file.status === 'failed' && file.assertionResults.every(({ status }) => status !== 'failed')) {
-      failed++
-      notes.push(`failed: ${file.name}: ${file.message.slice(0, maxNoteLength)}`)
-    }
-    for (const { fullName, status, failureMessages, meta } of file.assertionResults) {
-      if (status === 'passed') passed++
-      else if (status === 'failed') {
-        failed++
-        notes.push(
-          `failed: ${fullName}: ${(failureMessages?.[0] ?? '').split('\n')[0]?.slice(0, maxNoteLength)}`,
-        )
-      } else {
-        skipped++
-        notes.push(`skipped: ${fullName}${meta?.skipReason === undefined ? '' : `: ${meta.skipReason}`}`)
-      }
-    }
-  }
-  return { passed, failed, skipped, notes }
+  const reported = JSON.parse(text) as readonly Reported[]
+  const count = (wanted: Reported['state']): number => reported.filter(({ state }) => state === wanted).length
+  const notes = reported
+    .filter(({ state }) => state !== 'passed')
+    .map(({ name, state, why }) => `${state}: ${name}: ${(why.split('\n')[0] ?? '').slice(0, maxNoteLength)}`)
+  return { passed: count('passed'), failed: count('failed'), skipped: count('skipped'), notes }
 }
 
 /** Lines like `test result: ok. 12 passed; 0 failed; 1 ignored; …`, one for each test program. */

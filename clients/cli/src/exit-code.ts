@@ -24,6 +24,7 @@ export const codeOfError = (error: unknown): number => {
   if (error.code === 'deadline_client' || error.code === 'deadline_guest') return exitCodes.timedOut
   if (error.code === 'canceled') return exitCodes.interrupted
   if (error.code !== 'exec_failed') return exitCodes.ownFailure
-  const why = `${JSON.stringify(error.details ?? {})} ${error.message}`
-  return /ENOENT|no such file|not found/i.test(why) ? exitCodes.notFound : exitCodes.cannotExecute
+  const errno = error.details?.['errno']
+  const absent = typeof errno === 'string' ? errno === 'ENOENT' : /no such|not found/i.test(error.message)
+  return absent ? exitCodes.notFound : exitCodes.cannotExecute
 }

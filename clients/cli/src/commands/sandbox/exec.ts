@@ -17,8 +17,10 @@ export const sandboxExecCommand = (): Command =>
       .option('-d, --detach', 'come back at once and say the process’s id'),
   )
     .passThroughOptions()
-    .action((id: string, argv: string[], flags: Flags, command: Command) =>
+    .action((id: string, words: string[], flags: Flags, command: Command) =>
       perform(command, async ({ atoll, print, signal }) => {
+        // After the first argument the parser leaves `--` to us.
+        const argv = words[0] === '--' ? words.slice(1) : words
         const sandbox = await atoll.sandboxes.connect(id, { signal })
         const stdin = flags.detach !== true && process.stdin.isTTY !== true
         const started = await sandbox.start(argv, {
