@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { deleteSandbox, run, until } from './call.ts'
 import { type Drill, realRuntimes, startDrill } from './drill.ts'
 import { residentBytes, resetPeak } from './host-processes.ts'
@@ -26,6 +26,7 @@ describe('one GiB', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(() => drill?.[Symbol.asyncDispose]())
 
   it.each(realRuntimes)('goes both ways through the SDK with bounded memory (%s)', async (runtime) => {

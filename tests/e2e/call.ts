@@ -107,7 +107,10 @@ export const untilState = async (
   timeoutMs = 20_000,
 ): Promise<Sandbox> =>
   await until(`${id} is ${state}`, timeoutMs, async () => {
-    const sandbox = await getSandbox(stack, id)
+    const answer = await call<Sandbox>(stack, 'GET', `/v1/sandboxes/${id}`)
+    // A machine that does not answer is honestly not known for a moment.
+    if (answer.status === 503) return undefined
+    const sandbox = expectStatus(answer, [200], `get ${id}`)
     return sandbox.state === state ? sandbox : undefined
   })
 

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { createSandbox, deleteSandbox } from './call.ts'
 import { atollPath, commandEnv } from './command-line.ts'
 import { type Drill, livingSandboxes, realRuntimes, small, startDrill } from './drill.ts'
@@ -16,6 +16,7 @@ describe('the command line on a terminal', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(() => drill?.[Symbol.asyncDispose]())
 
   it.each(realRuntimes)(

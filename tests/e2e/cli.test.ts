@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { createSandbox, deleteSandbox, until } from './call.ts'
 import { atollCommand, type CommandOptions, type CommandResult } from './command-line.ts'
 import { type Drill, livingSandboxes, small, startDrill } from './drill.ts'
@@ -13,6 +13,7 @@ describe('the command line', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(async () => {
     await drill?.[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true, force: true })

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { freemem } from 'node:os'
 import type { Sandbox } from '@atoll/sdk'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Drill, livingSandboxes, small, startDrill } from './drill.ts'
 
 const crowd = 50
@@ -15,6 +15,7 @@ describe(`${crowd} sandboxes at once`, () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const enough = freemem() > crowd * bytesEach

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { createSandbox, deleteSandbox, getSandbox, run, until, untilState } from './call.ts'
 import { collectOutput, countedExitCode, expectedOutput, startCounted } from './counted-output.ts'
 import { type Drill, realRuntimes, small, startDrill } from './drill.ts'
@@ -12,6 +12,7 @@ describe('kill -9 of the daemon', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(() => drill?.[Symbol.asyncDispose]())
 
   it.each(realRuntimes)('loses no sandbox and no output of %s', async (runtime) => {

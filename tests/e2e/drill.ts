@@ -13,6 +13,8 @@ export interface Drill extends AsyncDisposable {
   readonly stack: Stack
   /** Ids of all sandboxes that control has ever known in this stack. */
   readonly made: Set<string>
+  /** Deletes what a drill that failed has left, so that the next one fails for its own reasons only. */
+  clean(): Promise<void>
   /** What has come or gone on the host since the drill began; `{}` is zero difference. */
   difference(): Promise<Record<string, string[]>>
 }
@@ -31,6 +33,12 @@ export const startDrill = async (options: StackOptions = {}): Promise<Drill> => 
     difference: async () => {
       for (const id of await allSandboxes(stack)) made.add(id)
       return await settledDifference(before, take)
+    },
+    clean: async () => {
+      for (const id of await livingSandboxes(stack)) {
+        made.add(id)
+        await call(stack, 'DELETE', `/v1/sandboxes/${id}`)
+      }
     },
     [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose](),
   }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call, createSandbox, getSandbox, run, until } from './call.ts'
 import { type Drill, small, startDrill } from './drill.ts'
 import { hostProcess } from './host-processes.ts'
@@ -19,6 +19,7 @@ describe('a reboot of the host', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(async () => {
     await drill?.[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true, force: true })

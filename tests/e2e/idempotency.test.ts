@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { ErrorBody, RunResult, Sandbox } from '@atoll/protocol'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call, createSandbox, deleteSandbox, expectStatus, getSandbox, run } from './call.ts'
 import { allSandboxes, type Drill, livingSandboxes, small, startDrill } from './drill.ts'
 
@@ -10,6 +10,7 @@ describe('a retry with the same key', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const create = (body: object, idempotencyKey: string) =>

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { ErrorBody, Lifecycle, Sandbox, SandboxEvent } from '@atoll/protocol'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call, createSandbox, deleteSandbox, expectStatus, getSandbox, run, untilState } from './call.ts'
 import { type Drill, small, startDrill } from './drill.ts'
 import { eventsOf } from './counted-output.ts'
@@ -11,6 +11,7 @@ describe('the lease of a sandbox', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const create = (more: object) => createSandbox(drill.stack, { runtime: 'gvisor', limits: small, ...more })

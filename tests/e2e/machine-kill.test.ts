@@ -1,5 +1,5 @@
 import type { ErrorBody, Sandbox } from '@atoll/protocol'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call, createSandbox, deleteSandbox, getSandbox, run, until, untilState } from './call.ts'
 import { collectOutput, countedExitCode, expectedOutput, startCounted } from './counted-output.ts'
 import { type Drill, realRuntimes, small, startDrill } from './drill.ts'
@@ -12,6 +12,7 @@ describe('kill -9 of', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const wounds: Record<string, (id: string) => Promise<void>> = {

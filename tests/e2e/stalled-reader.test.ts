@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call, createSandbox, deleteSandbox, expectStatus, run, until } from './call.ts'
 import { type Drill, small, startDrill } from './drill.ts'
 import { residentBytes, resetPeak } from './host-processes.ts'
@@ -17,6 +17,7 @@ describe('a client that stops reading', () => {
   beforeAll(async () => {
     drill = await startDrill()
   })
+  afterEach(() => drill.clean())
   afterAll(() => drill?.[Symbol.asyncDispose]())
 
   const kinds = {
