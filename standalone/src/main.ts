@@ -1,15 +1,14 @@
 import { AtollError } from '@atoll/protocol'
-import { doctor } from './doctor/doctor.ts'
 import { type Options, parseOptions } from './options.ts'
-import { up } from './up.ts'
 
 /** `main.ts up|doctor`: what the CLI starts. Exit codes: 0, 1 for `doctor` that found something missing, 125. */
 const main = async ([verb, ...args]: readonly string[]): Promise<number> => {
   if (verb !== 'up' && verb !== 'doctor')
     throw new AtollError('invalid_request', `cannot do ${JSON.stringify(verb ?? '')}: give up or doctor`)
   const options: Options = parseOptions(args)
-  if (verb === 'doctor') return doctor(options)
-  await up(options, process.env)
+  // Each verb loads what it needs: doctor must be able to speak where the daemon could not even load.
+  if (verb === 'doctor') return (await import('./doctor/doctor.ts')).doctor(options)
+  await (await import('./up.ts')).up(options, process.env)
   return 0
 }
 

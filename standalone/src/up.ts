@@ -3,12 +3,11 @@ import type { Logger } from 'pino'
 import { announcement } from './announce.ts'
 import { compose, type Running } from './compose.ts'
 import { prepareDataFolder } from './data-folder.ts'
-import { hostParts } from './host-parts.ts'
 import { localConfigPath, readLocalConfig, writeLocalConfig } from './local-config.ts'
 import { lockFolder } from './lock-folder.ts'
 import { openLog } from './log.ts'
 import type { Options } from './options.ts'
-import { simulatedParts } from './simulated-parts.ts'
+import { type Parts, simulatedParts } from './simulated-parts.ts'
 
 /** Starts everything and answers until a signal comes. The sandboxes outlive it (invariant 3). */
 export const up = async (options: Options, env: NodeJS.ProcessEnv): Promise<void> => {
@@ -19,7 +18,7 @@ export const up = async (options: Options, env: NodeJS.ProcessEnv): Promise<void
   endOnFault(logger)
   const stop = untilSignal()
   const say = (text: string): void => void (options.json ? undefined : process.stderr.write(`${text}\n`))
-  const parts = options.simulated ? simulatedParts() : await hostParts(dataFolder, say, stop.signal)
+  const parts = options.simulated ? simulatedParts() : await partsOfHost(dataFolder, say, stop.signal)
   const running = stack.use(await compose({ dataFolder, address: options.address, logger, ...parts }))
   lock.announce(running.url)
   await tell(running, dataFolder, options, env)
@@ -33,6 +32,16 @@ export const up = async (options: Options, env: NodeJS.ProcessEnv): Promise<void
       ? 'Stopped.'
       : `Stopped; ${left} sandboxes run on, and the next \`atoll up\` on ${dataFolder} takes them up again.`,
   )
+}
+
+/** Loaded when it is wanted: a simulated stack needs nothing of this host. */
+const partsOfHost = async (
+  dataFolder: string,
+  say: (text: string) => void,
+  signal: AbortSignal,
+): Promise<Parts> => {
+  const { hostParts } = await import('./host-parts.ts')
+  return hostParts(dataFolder, say, signal)
 }
 
 const tell = async (
