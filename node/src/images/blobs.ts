@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { type Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AtollError } from '@atoll/protocol'
+import { compressTar } from './compress-tar.ts'
+import { hashFile } from './hash-file.ts'
 import { type ImageStore, makeStaging } from './image-store.ts'
 import { imageLimits } from './limits.ts'
 import { commitFile } from './write-durably.ts'
@@ -68,7 +70,8 @@ export const holdUploaded = (store: ImageStore, sha256: string, signal: AbortSig
     signal,
   )
 
-const blobPath = (store: ImageStore, sha256: string): string => {
+/** Where a blob of the cache is, or would be. */
+export const blobPath = (store: ImageStore, sha256: string): string => {
   if (!/^[a-f0-9]{64}$/.test(sha256)) {
     throw new AtollError(
       'invalid_request',
@@ -76,6 +79,38 @@ const blobPath = (store: ImageStore, sha256: string): string => {
     )
   }
   return join(store.cacheDirectory, 'blobs', sha256)
+}
+
+/** A stream that was kept, compressed. */
+export interface KeptStream {
+  readonly blob: HeldBlob
+  readonly sha256: string
+  readonly sizeBytes: number
+  /** Hash of the stream before compression. */
+  readonly diffId: string
+}
+
+/** Compresses a tar of our own sandboxes into the cache, under the hash that it turns out to have. */
+export const keepStream = async (
+  store: ImageStore,
+  tar: Readable,
+  signal: AbortSignal,
+): Promise<KeptStream> => {
+  await using staging = await makeStaging(store)
+  const temporary = join(staging.path, 'blob')
+  const { diffId } = await compressTar(tar, temporary, imageLimits.archiveBytes, signal)
+  const { size: sizeBytes } = await stat(temporary)
+  const sha256 = await hashFile(temporary, signal)
+  const path = blobPath(store, sha256)
+  const blob = hold(store, sha256, path)
+  try {
+    await commitFile(temporary, path, 0o400)
+    await pruneBlobs(store)
+    return { blob, sha256, sizeBytes, diffId }
+  } catch (error) {
+    await blob[Symbol.asyncDispose]()
+    throw error
+  }
 }
 
 const hold = (store: ImageStore, sha256: string, path: string): HeldBlob => {

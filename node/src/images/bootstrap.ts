@@ -1,12 +1,8 @@
-import { createHash } from 'node:crypto'
 import { spawn } from 'node:child_process'
-import { createWriteStream } from 'node:fs'
 import { stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Transform } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import { constants, createZstdCompress } from 'node:zlib'
 import { AtollError, scrub } from '@atoll/protocol'
+import { compressTar } from './compress-tar.ts'
 import { imageLimits } from './limits.ts'
 import type { OnImageProgress } from './progress.ts'
 import { lastLines } from './run-tool.ts'
@@ -61,7 +57,10 @@ export const bootstrap = async (
   try {
     child.stdin.on('error', () => {}) // A program that is missing or dies early says so by its end.
     child.stdin.end(`${recipe.sources.join('\n')}\n`)
-    const [written, code] = await Promise.all([compress(child.stdout, recipe.output), ended])
+    const [written, code] = await Promise.all([
+      compressTar(child.stdout, recipe.output, imageLimits.archiveBytes, deadline),
+      ended,
+    ])
     deadline.throwIfAborted()
     if (code !== 0)
       throw new AtollError('internal', `cannot build base: mmdebstrap failed: ${lastLines(log)}`)
@@ -96,22 +95,4 @@ const argumentsOf = (recipe: BootstrapRecipe, hook: string): string[] => {
     '-',
     ...(recipe.sources.length > 0 ? ['-'] : []),
   ]
-}
-
-const compress = async (
-  tar: NodeJS.ReadableStream,
-  output: string,
-): Promise<{ diffId: string; archiveBytes: number }> => {
-  const hash = createHash('sha256')
-  let archiveBytes = 0
-  const meter = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      hash.update(chunk)
-      archiveBytes += chunk.length
-      done(null, chunk)
-    },
-  })
-  const zstd = createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 1 } })
-  await pipeline(tar, meter, zstd, createWriteStream(output, { mode: 0o600 }))
-  return { diffId: `sha256:${hash.digest('hex')}`, archiveBytes }
 }

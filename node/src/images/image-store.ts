@@ -62,6 +62,7 @@ export const openImageStore = async (options: ImageStoreOptions): Promise<ImageS
   // Trees in there hold setuid files of other ids: nobody else may look in.
   await mkdir(store.stagingDirectory, { recursive: true, mode: 0o700 })
   await mkdir(join(store.cacheDirectory, 'blobs'), { recursive: true, mode: 0o700 })
+  await mkdir(join(store.cacheDirectory, 'layers'), { recursive: true, mode: 0o700 })
   await sweepStaging(store)
   return store
 }

@@ -44,6 +44,40 @@ export const sealTree = async (store: ImageStore, target: string, signal: AbortS
   await runJailed(store, 'seal', 'put the agent into the image', target, [], store.agentPath, schema, signal)
 }
 
+const selectionSchema = z.object({
+  entries: z.int().min(0),
+  contentHash: z.string().regex(/^sha256:[a-f0-9]{64}$/),
+  isFile: z.boolean(),
+})
+
+/** What one path of a context is: how many entries, whether one file, and a hash that no time or owner changes. */
+export type Selection = z.infer<typeof selectionSchema>
+
+/** Writes what lies at `from` in an archive as a tar of its own, with names relative to it; a file's is `name`. */
+export const selectFromArchive = async (
+  store: ImageStore,
+  archivePath: string,
+  choice: { readonly from: string; readonly name: string },
+  output: { readonly path: string; readonly emptyDirectory: string },
+  signal: AbortSignal,
+): Promise<Selection> => {
+  await using tar = await open(output.path, 'wx', 0o600)
+  const flags = ['--from', choice.from, '--name', choice.name]
+  const act = `take ${choice.from} from the build context`
+  const { emptyDirectory } = output
+  return await runJailed(
+    store,
+    'select',
+    act,
+    emptyDirectory,
+    flags,
+    archivePath,
+    selectionSchema,
+    signal,
+    tar.fd,
+  )
+}
+
 /** Makes `output/image.erofs` of the tree. */
 export const packTree = async (
   store: ImageStore,
@@ -90,12 +124,14 @@ const runJailed = async <Schema extends z.ZodType>(
   inputPath: string,
   schema: Schema,
   signal: AbortSignal,
+  extra?: number,
 ): Promise<z.infer<Schema>> => {
   await using input = await open(inputPath, 'r')
   const answer = await runTool({
     act,
     command: [...command(store, verb, target), ...flags],
     stdin: input.fd,
+    ...(extra === undefined ? {} : { extra }),
     signal: AbortSignal.any([signal, AbortSignal.timeout(imageLimits.unpackMs)]),
     accept: [1],
   })

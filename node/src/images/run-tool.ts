@@ -10,6 +10,8 @@ export interface ToolRun {
   readonly environment?: Readonly<Record<string, string>>
   /** A file descriptor to read from; nothing otherwise. */
   readonly stdin?: number
+  /** A descriptor that the program gets as its fourth, number 3. */
+  readonly extra?: number
   readonly signal: AbortSignal
   /** Lines of standard error as they come. */
   readonly onLine?: (line: string) => void
@@ -31,7 +33,7 @@ export const runTool = async (run: ToolRun): Promise<ToolAnswer> => {
   run.signal.throwIfAborted()
   const [program, ...args] = run.command
   const child = spawn(program, args, {
-    stdio: [run.stdin ?? 'ignore', 'pipe', 'pipe'],
+    stdio: [run.stdin ?? 'ignore', 'pipe', 'pipe', ...(run.extra === undefined ? [] : [run.extra])],
     env: { ...quietEnvironment, ...run.environment },
     // `rm` must not hold a folder that it removes, and no tool needs ours.
     cwd: '/',

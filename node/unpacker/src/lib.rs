@@ -10,6 +10,7 @@ pub mod pax;
 pub mod report;
 pub mod seal;
 pub mod seccomp;
+pub mod select;
 pub mod tree;
 pub mod unpack;
 pub mod whiteout;

@@ -1,13 +1,14 @@
-//! `atoll-unpack unpack|seal|pack`: see the crate's README for arguments and answers.
+//! `atoll-unpack unpack|select|seal|pack`: answers with one line of JSON.
 use atoll_unpack::failure::{Failure, Outcome};
 use atoll_unpack::jail::{self, Jail, Root};
 use atoll_unpack::limits::{Limits, PACK_ADDRESS_SPACE_BYTES, UNPACK_ADDRESS_SPACE_BYTES};
 use atoll_unpack::tree::Tree;
 use atoll_unpack::unpack::{Flavour, unpack};
-use atoll_unpack::{pack, seal};
+use atoll_unpack::{pack, seal, select};
 use serde_json::{Value, json};
 use std::ffi::CString;
 use std::io;
+use std::os::fd::FromRawFd;
 
 #[derive(Default)]
 struct Arguments {
@@ -17,6 +18,8 @@ struct Arguments {
     flavour: Option<Flavour>,
     limits: Limits,
     program: String,
+    from: String,
+    name: String,
     options: Vec<String>,
 }
 
@@ -44,6 +47,10 @@ fn run() -> Outcome<i32> {
             let flavour = arguments.flavour.unwrap_or(Flavour::Root);
             jail::run(&jail, || answer(unpack_here(flavour, limits)))
         }
+        "select" => {
+            let (from, name) = (arguments.from, arguments.name);
+            jail::run(&jail, || answer(select_here(&from, &name, limits)))
+        }
         "seal" => jail::run(&jail, || answer(seal_here())),
         "pack" => {
             let output = arguments.output.clone().ok_or_else(|| usage("--output is missing"))?;
@@ -62,13 +69,26 @@ fn run() -> Outcome<i32> {
                 }
             })
         }
-        _ => Err(usage("the command must be unpack, seal or pack")),
+        _ => Err(usage("the command must be unpack, select, seal or pack")),
     }
 }
 
 fn unpack_here(flavour: Flavour, limits: Limits) -> Outcome<Value> {
     let tree = Tree::open(c"/")?;
     Ok(unpack(&tree, io::stdin().lock(), flavour, limits)?.to_json())
+}
+
+/// The result goes to descriptor 3, the answer to standard output as always.
+fn select_here(from: &str, name: &str, limits: Limits) -> Outcome<Value> {
+    // SAFETY: whoever asks for a selection passes that descriptor, and nobody else here uses it.
+    let output = unsafe { std::fs::File::from_raw_fd(3) };
+    let output = io::BufWriter::with_capacity(1 << 16, output);
+    let selection = select::select(io::stdin().lock(), output, from, name, limits)?;
+    Ok(json!({
+        "entries": selection.entries,
+        "isFile": selection.is_file,
+        "contentHash": selection.content_hash,
+    }))
 }
 
 fn seal_here() -> Outcome<Value> {
@@ -119,6 +139,8 @@ fn set(arguments: &mut Arguments, word: &str, value: String) -> Outcome<()> {
         "--target" => arguments.target = Some(path(value)?),
         "--output" => arguments.output = Some(path(value)?),
         "--program" => arguments.program = value,
+        "--from" => arguments.from = value,
+        "--name" => arguments.name = value,
         "--id-base" => {
             let base = u32::try_from(number(&value)?).map_err(|_| usage("--id-base is too large"))?;
             if base == 0 {
@@ -140,7 +162,7 @@ fn usage(problem: &str) -> Failure {
     Failure {
         code: "invalid_request",
         message: format!(
-            "atoll-unpack: {problem}; usage: atoll-unpack unpack|seal|pack --target DIR --id-base N [--layer|--plain] [--output DIR] [-- mkfs options]"
+            "atoll-unpack: {problem}; usage: atoll-unpack unpack|select|seal|pack --target DIR --id-base N [--layer|--plain] [--output DIR] [-- mkfs options]"
         ),
         entry: None,
     }
