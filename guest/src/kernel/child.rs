@@ -26,6 +26,8 @@ pub struct Plan {
     pub processes_limit: Option<u64>,
     pub open_files_limit: Option<u64>,
     pub drop_capabilities: Vec<i32>,
+    /// Where the child tells its pid before exec, for those who may outlive its parent.
+    pub announce: Option<RawFd>,
     /// Whether the agent's own low score must not be inherited.
     pub reset_oom_score: bool,
 }
@@ -166,6 +168,10 @@ unsafe fn prepare(frame: &mut Frame<'_>) -> Result<(), i32> {
         frame.step = Step::WorkingFolder;
         check(libc::chdir(plan.cwd.as_ptr()).into())?;
         frame.step = Step::Exec;
+        if let Some(fd) = plan.announce {
+            let pid = libc::getpid();
+            check(libc::write(fd, (&raw const pid).cast(), size_of::<i32>()) as i64)?;
+        }
         signals();
     }
     Ok(())

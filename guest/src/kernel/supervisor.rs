@@ -10,7 +10,7 @@ use super::child::{self, Failure, Plan, Step};
 use super::descriptor;
 use crate::processes::process::WaitResult;
 
-const STARTED_BYTES: usize = 12;
+const WORD_BYTES: usize = 4;
 const ENDED_BYTES: usize = 24;
 
 /// What the agent holds of a supervised process.
@@ -21,10 +21,12 @@ pub struct Supervised {
     pub report: OwnedFd,
 }
 
-/// Starts the plan's program below a new supervisor.
-pub fn start(plan: &Plan) -> Result<Supervised, Failure> {
+/// Starts the plan's program below a new supervisor. The program announces itself before exec, so
+/// one that kills its supervisor at once is still known.
+pub fn start(plan: &mut Plan) -> Result<Supervised, Failure> {
     let failed = |error| Failure { step: Step::Clone, error };
     let (report, theirs) = descriptor::pipe().map_err(failed)?;
+    plan.announce = Some(theirs.as_raw_fd());
     let supervisor = unsafe { libc::fork() };
     if supervisor == 0 {
         supervise(plan, theirs.as_raw_fd());
@@ -33,17 +35,24 @@ pub fn start(plan: &Plan) -> Result<Supervised, Failure> {
         return Err(failed(io::Error::last_os_error()));
     }
     drop(theirs);
-    let mut told = [0; STARTED_BYTES];
-    let count = descriptor::read(report.as_raw_fd(), &mut told).map_err(failed)?;
-    if count < STARTED_BYTES {
+    let Some(pid) = read_word(&report).map_err(failed)? else {
         return Err(failed(io::Error::other("the supervisor ended before it started anything")));
+    };
+    let step = read_word(&report).map_err(failed)?;
+    let errno = read_word(&report).map_err(failed)?;
+    match (step, errno) {
+        (Some(step), Some(errno)) if errno != 0 => {
+            let error = io::Error::from_raw_os_error(errno);
+            Err(Failure { step: Step::from_number(step), error })
+        }
+        _ => Ok(Supervised { supervisor, pid, report }),
     }
-    let [step, errno, pid] = [0, 4, 8].map(|at| number(&told, at));
-    if errno != 0 {
-        let error = io::Error::from_raw_os_error(errno);
-        return Err(Failure { step: Step::from_number(step), error });
-    }
-    Ok(Supervised { supervisor, pid, report })
+}
+
+fn read_word(report: &OwnedFd) -> io::Result<Option<i32>> {
+    let mut word = [0; WORD_BYTES];
+    let count = descriptor::read(report.as_raw_fd(), &mut word)?;
+    Ok((count == WORD_BYTES).then(|| i32::from_ne_bytes(word)))
 }
 
 /// What a report says once the program has ended; `None` when the supervisor was killed.
@@ -53,10 +62,6 @@ pub fn ended(report: &[u8]) -> Option<WaitResult> {
     Some(WaitResult { status: long(0)? as i32, cpu_ms: long(8)?, peak_memory_bytes: long(16)? })
 }
 
-fn number(bytes: &[u8], at: usize) -> i32 {
-    bytes[at..at + 4].try_into().map(i32::from_ne_bytes).unwrap_or(libc::EIO)
-}
-
 /// The supervisor's life. It is a copy of the agent with one thread, and runs none of its tasks.
 fn supervise(plan: &Plan, report: i32) -> ! {
     unsafe {
@@ -64,13 +69,18 @@ fn supervise(plan: &Plan, report: i32) -> ! {
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     }
     let started = child::start(plan);
-    let (step, errno, pid) = match &started {
-        Ok(pid) => (0, 0, *pid),
-        Err(failure) => (failure.step as i32, failure.error.raw_os_error().unwrap_or(libc::EIO), 0),
+    let words = match &started {
+        Ok(_) => vec![0, 0],
+        Err(Failure { step, error }) => {
+            let failure = [*step as i32, error.raw_os_error().unwrap_or(libc::EIO)];
+            // A child that got as far as exec has announced itself already.
+            let unannounced = *step != Step::Exec;
+            unannounced.then_some(0).into_iter().chain(failure).collect()
+        }
     };
-    let told: Vec<u8> = [step, errno, pid].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let told: Vec<u8> = words.iter().flat_map(|word: &i32| word.to_ne_bytes()).collect();
     let _ = descriptor::write_all(report, &told);
-    if errno == 0 {
+    if let Ok(pid) = started {
         // Else every pipe of every other process would live as long as this one.
         keep_only(report);
         reap_all(pid, report);

@@ -57,7 +57,7 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         Tree::Group(group) => Some(group.entrance().map_err(cannot)?),
         Tree::Supervised(_) => None,
     };
-    let plan = Plan {
+    let mut plan = Plan {
         programs: programs(&request.argv[0], &env)?,
         argv: strings(request.argv.iter().cloned())?,
         env: strings(env.iter().map(|(name, value)| format!("{name}={value}")))?,
@@ -69,9 +69,10 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         processes_limit: limits.processes,
         open_files_limit: limits.open_files,
         drop_capabilities: capabilities::to_drop(),
+        announce: None,
         reset_oom_score: true,
     };
-    let (pid, report) = launch(&plan, &tree).map_err(|failure| {
+    let (pid, report) = launch(&mut plan, &tree).map_err(|failure| {
         tree.remove();
         refusal(id, &request, &cwd, limits.processes, failure)
     })?;
@@ -109,7 +110,7 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
 
 /// Starts the plan, below a supervisor where there is no group; the report of its end comes from
 /// there.
-fn launch(plan: &Plan, tree: &Tree) -> Result<(i32, Option<OwnedFd>), Failure> {
+fn launch(plan: &mut Plan, tree: &Tree) -> Result<(i32, Option<OwnedFd>), Failure> {
     match tree {
         Tree::Group(_) => child::start(plan).map(|pid| (pid, None)),
         Tree::Supervised(supervisor) => {

@@ -1,0 +1,338 @@
+import { execFileSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type RunningAgent, startAgent } from './agent.ts'
+import { openStream, readUntil, runOf } from './output.ts'
+
+let agent: RunningAgent
+let folder: string
+let count = 0
+
+beforeAll(async () => {
+  agent = await startAgent()
+  chmodSync(agent.folder, 0o755)
+})
+afterAll(() => agent[Symbol.asyncDispose]())
+beforeEach(() => {
+  count += 1
+  folder = join(agent.folder, `case-${count}`)
+  mkdirSync(folder)
+  chmodSync(folder, 0o777)
+})
+
+const at = (name: string, more = '') => `/v1/files?path=${encodeURIComponent(join(folder, name))}${more}`
+const put = (name: string, body: Buffer, more = '', headers: Record<string, string> = {}) =>
+  agent.call('PUT', at(name, more), body, headers)
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
+
+describe('writing', () => {
+  it('answers with what is there after the rename', async () => {
+    const bytes = randomBytes(3_000_000)
+    const answer = await put('a/b/c.bin', bytes, '&parents=1&mode=0640', {
+      'x-atoll-size': String(bytes.length),
+      'x-atoll-sha256': sha256(bytes),
+    })
+    expect(answer.json()).toEqual({
+      path: join(folder, 'a/b/c.bin'),
+      size: bytes.length,
+      sha256: sha256(bytes),
+      mode: 0o640,
+      uid: 0,
+      gid: 0,
+    })
+    expect(readFileSync(join(folder, 'a/b/c.bin')).equals(bytes)).toBe(true)
+    expect(readdirSync(join(folder, 'a/b'))).toEqual(['c.bin'])
+  })
+
+  it('belongs to the user that is named, and keeps an old mode', async () => {
+    const first = await put('mine', Buffer.from('1'), '&user=1234:4321&mode=0600')
+    expect(first.json()).toMatchObject({ uid: 1234, gid: 4321, mode: 0o600 })
+    const second = await put('mine', Buffer.from('2'), '&user=1234:4321')
+    expect(second.json().mode).toBe(0o600)
+    chownSync(folder, 0, 0)
+    chmodSync(folder, 0o755)
+    const refused = await put('other', Buffer.from('3'), '&user=1234:4321')
+    expect(refused.json()).toMatchObject({ code: 'permission_denied', details: { errno: 'EACCES' } })
+  })
+
+  it.each([
+    ['sha256', { 'x-atoll-sha256': '00'.repeat(32) }],
+    ['size', { 'x-atoll-size': '7' }],
+  ])('changes nothing when the %s differs', async (_name, headers) => {
+    writeFileSync(join(folder, 'f'), 'old')
+    const answer = await put('f', Buffer.from('new!'), '', headers)
+    expect([answer.status, answer.json().code]).toEqual([422, 'hash_mismatch'])
+    expect(readFileSync(join(folder, 'f'), 'utf8')).toBe('old')
+    expect(readdirSync(folder)).toEqual(['f'])
+  })
+
+  it('changes nothing when the body ends early', async () => {
+    writeFileSync(join(folder, 'f'), 'old')
+    const stream = agent.session.request({ ':method': 'PUT', ':path': at('f'), ':authority': 'guest' })
+    stream.on('error', () => {})
+    stream.write(Buffer.alloc(500_000))
+    await expect.poll(() => readdirSync(folder).length, 'a temporary file').toBe(2)
+    stream.close(8)
+    await expect.poll(() => readdirSync(folder)).toEqual(['f'])
+    expect(readFileSync(join(folder, 'f'), 'utf8')).toBe('old')
+  })
+
+  it("does not follow a user's link as root, and follows it as that user", async () => {
+    writeFileSync(join(folder, 'target'), 'old')
+    chownSync(join(folder, 'target'), 1234, 1234)
+    execFileSync('setpriv', [
+      '--reuid=1234',
+      '--regid=1234',
+      '--clear-groups',
+      'ln',
+      '-s',
+      'target',
+      join(folder, 'link'),
+    ])
+    expect((await put('link', Buffer.from('root'))).json().code).toBe('permission_denied')
+    expect(readFileSync(join(folder, 'target'), 'utf8')).toBe('old')
+    expect((await put('link', Buffer.from('user'), '&user=1234:1234')).status).toBe(200)
+    expect(readFileSync(join(folder, 'target'), 'utf8')).toBe('user')
+  })
+})
+
+describe('reading', () => {
+  it('gives all, a range, and the facts', async () => {
+    const bytes = randomBytes(1_000_000)
+    writeFileSync(join(folder, 'f'), bytes, { mode: 0o600 })
+    const whole = await agent.call('GET', at('f'))
+    expect(whole.body.equals(bytes)).toBe(true)
+    expect(whole.headers).toMatchObject({
+      'content-length': '1000000',
+      'x-atoll-mode': '0600',
+      'x-atoll-size': '1000000',
+    })
+    const part = await agent.call('GET', at('f'), undefined, { range: 'bytes=999990-' })
+    expect(part.status).toBe(206)
+    expect(part.body.equals(bytes.subarray(999_990))).toBe(true)
+    const past = await agent.call('GET', at('f'), undefined, { range: 'bytes=1000000-' })
+    expect(past.json().code).toBe('range_not_satisfiable')
+  })
+
+  it('refuses what is no regular file without waiting for it', async () => {
+    execFileSync('mkfifo', [join(folder, 'fifo')])
+    for (const name of ['fifo', '.'])
+      expect((await agent.call('GET', at(name))).json().code).toBe('not_a_file')
+    expect((await agent.call('GET', at('none'))).json().code).toBe('path_not_found')
+    expect((await agent.call('GET', at('../x\0y'))).json().code).toBe('invalid_request')
+  })
+
+  it("has the user's rights only", async () => {
+    writeFileSync(join(folder, 'secret'), 's', { mode: 0o600 })
+    expect((await agent.call('GET', at('secret', '&user=1234'))).json().code).toBe('permission_denied')
+    expect((await agent.call('GET', at('secret'))).body.toString()).toBe('s')
+  })
+})
+
+describe('folders', () => {
+  const post = (call: string, body: unknown) => agent.call('POST', `/v1/files/${call}`, body)
+
+  it('makes, lists, moves and removes', async () => {
+    const made = await post('make', {
+      path: join(folder, 'a/b'),
+      parents: true,
+      mode: 0o750,
+      user: '1234:1234',
+    })
+    expect(made.json()).toMatchObject({ type: 'directory', mode: 0o750, uid: 1234 })
+    expect((await post('make', { path: join(folder, 'a/b') })).json().code).toBe('path_exists')
+    writeFileSync(join(folder, 'a/b/f'), 'x')
+    symlinkSync('/etc', join(folder, 'a/link'))
+    const listed = await agent.call('GET', `/v1/files/list?path=${folder}&depth=3`)
+    const names = listed.json().entries.map((entry: any) => [entry.name, entry.type, entry.target])
+    expect(names).toEqual([
+      ['a', 'directory', null],
+      ['b', 'directory', null],
+      ['link', 'symlink', '/etc'],
+      ['f', 'file', null],
+    ])
+    const short = await agent.call('GET', `/v1/files/list?path=${folder}&depth=3&limit=2`)
+    expect([short.json().entries.length, short.json().truncated]).toEqual([2, true])
+    writeFileSync(join(folder, 'there'), 'y')
+    const move = { from: join(folder, 'a/b/f'), to: join(folder, 'there') }
+    expect((await post('move', move)).json().code).toBe('path_exists')
+    expect((await post('move', { ...move, overwrite: true })).json()).toMatchObject({
+      name: 'there',
+      size: 1,
+    })
+    expect((await post('remove', { path: join(folder, 'a') })).json().code).toBe('directory_not_empty')
+    expect((await post('remove', { path: join(folder, 'a'), recursive: true })).json()).toEqual({
+      removed: 3,
+    })
+    expect(existsSync('/etc/passwd'), 'a link is removed, not what it points to').toBe(true)
+    expect((await post('remove', { path: join(folder, 'a'), recursive: true })).json().code).toBe(
+      'path_not_found',
+    )
+  })
+
+  it('tells of changes below a folder', async () => {
+    mkdirSync(join(folder, 'sub'))
+    const stream = openStream(agent.session, `/v1/files/watch?path=${folder}&recursive=1`)
+    await readUntil(stream, (bytes) => bytes.includes('ready'))
+    writeFileSync(join(folder, 'sub/f'), 'x')
+    await agent.call('POST', '/v1/files/move', { from: join(folder, 'sub/f'), to: join(folder, 'g') })
+    mkdirSync(join(folder, 'new'))
+    writeFileSync(join(folder, 'new/inside'), 'x')
+    await agent.call('POST', '/v1/files/remove', { path: join(folder, 'g') })
+    const bytes = await readUntil(stream, (seen) => seen.includes('removed'))
+    const events = bytes
+      .toString()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    const has = (type: string, name: string) =>
+      expect(events).toContainEqual(expect.objectContaining({ type, path: join(folder, name) }))
+    has('written', 'sub/f')
+    has('moved', 'g')
+    has('created', 'new/inside')
+    has('removed', 'g')
+    expect(events.find((event) => event.type === 'moved').from).toBe(join(folder, 'sub/f'))
+    stream.close()
+  })
+})
+
+describe('archives', () => {
+  it('go in and out whole', async () => {
+    mkdirSync(join(folder, 'in'))
+    const deep = join(folder, 'in', ...Array(12).fill('a-long-folder-name'))
+    mkdirSync(deep, { recursive: true })
+    writeFileSync(join(deep, 'naïve.txt'), 'deep')
+    writeFileSync(join(folder, 'in/big'), randomBytes(2_000_000), { mode: 0o755 })
+    symlinkSync('big', join(folder, 'in/link'))
+    const packed = await agent.call('GET', `/v1/tar?path=${folder}/in`)
+    writeFileSync(join(folder, 'packed.tar'), packed.body)
+    mkdirSync(join(folder, 'tar'))
+    execFileSync('tar', ['xf', join(folder, 'packed.tar'), '-C', join(folder, 'tar')])
+    execFileSync('diff', ['-r', join(folder, 'in'), join(folder, 'tar')])
+    mkdirSync(join(folder, 'out'))
+    chownSync(join(folder, 'out'), 1234, 1234)
+    const unpacked = await agent.call('PUT', `/v1/tar?path=${folder}/out&user=1234:1234`, packed.body)
+    expect(unpacked.json()).toEqual({ entries: 15, bytes: 2_000_004 })
+    execFileSync('diff', ['-r', join(folder, 'in'), join(folder, 'out')])
+    expect(statSync(join(folder, 'out/big'))).toMatchObject({ uid: 1234, gid: 1234 })
+    expect(statSync(join(folder, 'out/big')).mode & 0o7777).toBe(0o755)
+  })
+
+  it("read what the system's tar writes", async () => {
+    mkdirSync(join(folder, 'in'))
+    writeFileSync(join(folder, 'in', 'n'.repeat(150)), 'x'.repeat(700))
+    mkdirSync(join(folder, 'gnu'))
+    mkdirSync(join(folder, 'pax'))
+    for (const format of ['gnu', 'pax']) {
+      const bytes = execFileSync('tar', [`--format=${format}`, '-C', join(folder, 'in'), '-cf', '-', '.'])
+      const answer = await agent.call('PUT', `/v1/tar?path=${folder}/${format}`, bytes)
+      expect(answer.status, answer.body.toString()).toBe(200)
+      execFileSync('diff', ['-r', join(folder, 'in'), join(folder, format)])
+    }
+  })
+
+  it('cannot write outside', async () => {
+    mkdirSync(join(folder, 'out'))
+    mkdirSync(join(folder, 'evil'))
+    symlinkSync(folder, join(folder, 'evil/l'))
+    const first = execFileSync('tar', ['-C', join(folder, 'evil'), '-cf', '-', 'l'])
+    writeFileSync(join(folder, 'evil/pwned'), 'x')
+    const second = execFileSync('tar', [
+      '-C',
+      join(folder, 'evil'),
+      '--transform=s,^,l/,',
+      '-cf',
+      '-',
+      'pwned',
+    ])
+    expect((await agent.call('PUT', `/v1/tar?path=${folder}/out`, first)).status).toBe(200)
+    const answer = await agent.call('PUT', `/v1/tar?path=${folder}/out`, second)
+    expect(answer.json().code).toBe('not_a_directory')
+    expect(existsSync(join(folder, 'pwned'))).toBe(false)
+    const cut = await agent.call('PUT', `/v1/tar?path=${folder}/out`, second.subarray(0, 700))
+    expect(cut.json().code).toBe('not_a_directory')
+    const garbage = await agent.call('PUT', `/v1/tar?path=${folder}/out`, Buffer.alloc(1_024, 'x'))
+    expect(garbage.json().code).toBe('image_invalid')
+  })
+})
+
+describe('the rest', () => {
+  it('names the sandbox and reads back what is in force', async () => {
+    const answer = await agent.call('POST', '/v1/adopt', {
+      sandboxId: 'sbx_other',
+      hostname: 'renamed',
+      timeUnixMs: Date.now() - 5_000,
+      entropy: randomBytes(64).toString('base64'),
+      limits: { processes: 50 },
+      defaultUser: 'root',
+    })
+    expect(answer.json()).toMatchObject({
+      sandboxId: 'sbx_other',
+      hostname: 'renamed',
+      limits: { processes: 50 },
+    })
+    expect(answer.json().clockSkewMs).toBeGreaterThanOrEqual(5_000)
+    const script = 'hostname; cat /etc/hostname; getent hosts renamed; wc -c < /etc/machine-id; ulimit -u'
+    const ran = runOf(
+      (await agent.call('PUT', '/v1/processes/names?follow=1', { argv: ['sh', '-c', script] })).body,
+    )
+    expect(ran.stdout).toMatch(/^renamed\nrenamed\n127\.0\.1\.1 +renamed\n33\n/)
+  })
+
+  it('carries a port of the inside', async () => {
+    const listen = `import socket
+s=socket.socket(); s.bind(("127.0.0.1",0)); s.listen(); print(s.getsockname()[1],flush=True)
+c,_=s.accept(); d=b""
+while True:
+  b=c.recv(65536)
+  if not b: break
+  d+=b
+c.sendall(b"got "+str(len(d)).encode()); c.close()`
+    await agent.call('POST', '/v1/adopt', { sandboxId: 's', hostname: 'h', timeUnixMs: 0, entropy: '' })
+    const up =
+      'import fcntl,socket,struct; s=socket.socket(); fcntl.ioctl(s,0x8914,struct.pack("16sh14x",b"lo",0x49))'
+    await agent.call('PUT', '/v1/processes/up?follow=1', { argv: ['/usr/bin/python3', '-c', up] })
+    await agent.call('PUT', '/v1/processes/listen', { argv: ['/usr/bin/python3', '-c', listen] })
+    const seen = await readUntil(openStream(agent.session, '/v1/processes/listen/output?follow=1'), (bytes) =>
+      /\d{4,5}\n/.test(bytes.toString('latin1')),
+    )
+    const port = /(\d{4,5})\n/.exec(seen.toString('latin1'))?.[1]
+    const answer = await agent.call('POST', `/v1/ports/${port}`, Buffer.alloc(500_000))
+    expect(answer.body.toString()).toBe('got 500000')
+    const refused = await agent.call('POST', '/v1/ports/1', Buffer.alloc(0))
+    expect(refused.json().code).toBe('connection_refused')
+  })
+
+  it('comes back from garbage on the link', async () => {
+    agent.session.destroy()
+    const before = agent.link.closesSeen
+    agent.link.writeRaw(Buffer.from([0xff, 1, 2, 3, 4, 5]))
+    await expect.poll(() => agent.link.closesSeen).toBe(before + 1)
+    await agent.reopen()
+    expect((await agent.call('GET', '/v1/health')).json().adopted).toBe(true)
+  })
+
+  it('cancels the requests of a session that a new one replaces', async () => {
+    mkdirSync(join(folder, 'w'))
+    const stream = agent.session.request({ ':method': 'PUT', ':path': at('w/f'), ':authority': 'guest' })
+    stream.on('error', () => {})
+    stream.write(Buffer.alloc(100_000))
+    await expect.poll(() => readdirSync(join(folder, 'w')).length).toBe(1)
+    await agent.reopen()
+    await expect.poll(() => readdirSync(join(folder, 'w'))).toEqual([])
+    const { agent: own } = (await agent.call('GET', '/v1/metrics')).json()
+    expect(own.openStreams).toBe(1)
+  })
+})
