@@ -26,7 +26,7 @@ const packages: readonly {
   needed: boolean
 }[] = [
   { file: 'crun', args: ['--version'], package: 'crun', why: 'the container runtime', needed: false },
-  { file: 'mkfs.erofs', args: ['-V'], package: 'erofs-utils', why: 'template images', needed: true },
+  { file: 'mkfs.erofs', args: ['--help'], package: 'erofs-utils', why: 'template images', needed: true },
   {
     file: 'mmdebstrap',
     args: ['--version'],
@@ -45,7 +45,7 @@ export const checkTools: Check = async (signal) => {
     const absent = tool.needed ? missing : warning
     findings.push(
       tried.ok
-        ? ok(tool.file, tried.stdout.split('\n')[0] ?? '')
+        ? ok(tool.file, tried.said.startsWith('usage') ? 'there' : tried.said)
         : absent(tool.file, `${tried.reason}; it is for ${tool.why}`, `apt-get install ${tool.package}`),
     )
   }

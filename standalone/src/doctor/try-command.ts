@@ -7,6 +7,8 @@ const maxOutputBytes = 1024 ** 2
 export interface Tried {
   readonly ok: boolean
   readonly stdout: string
+  /** The first line that it said, wherever: tools print their version to either stream. */
+  readonly said: string
   /** Why not: the last line that it said, or that it is not there. */
   readonly reason: string
 }
@@ -22,7 +24,12 @@ export const tryCommand = (file: string, args: readonly string[], signal: AbortS
         const last = stderr.trim().split('\n').at(-1) ?? ''
         const absent = error !== null && 'code' in error && error.code === 'ENOENT'
         const reason = absent ? `${file} is not installed` : last === '' ? (error?.message ?? '') : last
-        resolve({ ok: error === null, stdout, reason })
+        resolve({
+          ok: error === null,
+          stdout,
+          said: `${stdout}\n${stderr}`.trim().split('\n')[0] ?? '',
+          reason,
+        })
       },
     )
   })
