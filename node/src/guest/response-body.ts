@@ -19,8 +19,8 @@ export const responseBody = (
     highWaterMark: guestLimits.bodyBufferBytes,
     read: () => void stream.resume(),
     destroy: (error, callback) => {
-      if (!ended && !stream.closed) stream.close(8) // NGHTTP2_CANCEL: nobody reads it any more
-      stream.resume()
+      // Nobody reads it any more. With an error and not by close(), see exchange.ts.
+      if (!ended) stream.destroy(error ?? new Error('the reader went away'))
       callback(error)
     },
   })

@@ -84,7 +84,7 @@ export const runIn = async (
   const text = { stdout: '', stderr: '', answer: '' }
   const decoder = outputFrameDecoder()
   for await (const chunk of response.body) {
-    if (response.status !== 200) {
+    if (response.status >= 300) {
       text.answer += Buffer.from(chunk).toString()
       continue
     }
@@ -96,6 +96,6 @@ export const runIn = async (
       if (event.type === 'exit') return { ...text, status: response.status, exit: event.exit }
     }
   }
-  if (response.status !== 200) return { ...text, status: response.status, exit: null }
+  if (response.status >= 300) return { ...text, status: response.status, exit: null }
   throw new Error('the stream ended without exit')
 }

@@ -123,7 +123,7 @@ const commands = (guest: GuestConnection) => {
     const events: { type: string; [key: string]: unknown }[] = []
     let firstOffset: number | undefined
     for await (const chunk of response.body) {
-      if (response.status !== 200) {
+      if (response.status >= 300) {
         chunks.push(chunk)
         continue
       }
@@ -134,7 +134,7 @@ const commands = (guest: GuestConnection) => {
         } else if (frame.kind === 3) events.push(JSON.parse(Buffer.from(frame.payload).toString()))
       }
     }
-    if (response.status !== 200) throw new Error(`status ${response.status}: ${Buffer.concat(chunks)}`)
+    if (response.status >= 300) throw new Error(`status ${response.status}: ${Buffer.concat(chunks)}`)
     const last = events.at(-1)
     return { stdout: streams[1], stderr: streams[2], exit: last?.['exit'] as Exit, events, firstOffset }
   }

@@ -27,7 +27,7 @@ export const processRoutes = async (call: Call, rest: readonly string[]): Promis
     case 'GET wait':
       return answerJson(call, 200, await process.ended)
     case 'GET output':
-      return await output(call, process, false)
+      return await output(call, process)
     case 'POST stdin':
       return await stdin(call, process)
     case 'POST signal': {
@@ -52,19 +52,19 @@ const start = async (call: Call, id: string): Promise<void> => {
   if (!processIdSchema.safeParse(id).success)
     throw new AtollError('invalid_request', 'a process id has 1 to 64 letters, digits, _ and -')
   const { process, isNew } = startProcess(call.guest, id, await readBody(call, startProcessSchema))
-  if (call.query.get('follow') === '1') return await output(call, process, true)
+  if (call.query.get('follow') === '1') return await output(call, process, isNew ? 201 : 200)
   answerJson(call, isNew ? 201 : 200, process.record())
 }
 
-const output = async (call: Call, process: SimulatedProcess, started: boolean): Promise<void> => {
+const output = async (call: Call, process: SimulatedProcess, startedStatus?: 200 | 201): Promise<void> => {
   const offset = call.query.get('offset')
   if (offset !== null && !/^\d{1,15}$/.test(offset))
     throw new AtollError('invalid_request', `offset ${offset} is no number`)
-  call.stream.respond({ ':status': 200, 'content-type': 'application/vnd.atoll.output' })
+  call.stream.respond({ ':status': startedStatus ?? 200, 'content-type': 'application/vnd.atoll.output' })
   const frames = outputStream(process, {
     offset: offset === null ? undefined : Number(offset),
-    follow: started || call.query.get('follow') === '1',
-    started,
+    follow: startedStatus !== undefined || call.query.get('follow') === '1',
+    started: startedStatus !== undefined,
     monotonic: call.guest.monotonic,
   })
   await pipeline(Readable.from(frames), call.stream)
