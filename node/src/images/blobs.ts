@@ -22,6 +22,7 @@ export interface BlobName {
 /** A blob in the cache; it stays there until this is disposed. */
 export interface HeldBlob extends AsyncDisposable {
   readonly path: string
+  readonly sizeBytes: number
 }
 
 /**
@@ -36,7 +37,12 @@ export const holdBlob = async (
   signal: AbortSignal,
 ): Promise<HeldBlob> => {
   const path = blobPath(store, name.sha256)
-  const held = hold(store, name.sha256, path)
+  const release = hold(store, name.sha256)
+  const held = (sizeBytes: number): HeldBlob => ({
+    path,
+    sizeBytes,
+    [Symbol.asyncDispose]: async () => release(),
+  })
   try {
     const there = await stat(path).catch(() => undefined)
     if (there !== undefined) {
@@ -44,13 +50,13 @@ export const holdBlob = async (
         throw mismatch(name, `${there.size} bytes`)
       const now = new Date(store.now())
       await utimes(path, now, now)
-      return held
+      return held(there.size)
     }
-    await fetchBlob(store, name, path, await open(signal), onBytes, signal)
+    const sizeBytes = await fetchBlob(store, name, path, await open(signal), onBytes, signal)
     await pruneBlobs(store)
-    return held
+    return held(sizeBytes)
   } catch (error) {
-    await held[Symbol.asyncDispose]()
+    release()
     throw error
   }
 }
@@ -85,7 +91,6 @@ export const blobPath = (store: ImageStore, sha256: string): string => {
 export interface KeptStream {
   readonly blob: HeldBlob
   readonly sha256: string
-  readonly sizeBytes: number
   /** Hash of the stream before compression. */
   readonly diffId: string
 }
@@ -102,29 +107,27 @@ export const keepStream = async (
   const { size: sizeBytes } = await stat(temporary)
   const sha256 = await hashFile(temporary, signal)
   const path = blobPath(store, sha256)
-  const blob = hold(store, sha256, path)
+  const release = hold(store, sha256)
   try {
     await commitFile(temporary, path, 0o400)
     await pruneBlobs(store)
-    return { blob, sha256, sizeBytes, diffId }
   } catch (error) {
-    await blob[Symbol.asyncDispose]()
+    release()
     throw error
   }
+  return { blob: { path, sizeBytes, [Symbol.asyncDispose]: async () => release() }, sha256, diffId }
 }
 
-const hold = (store: ImageStore, sha256: string, path: string): HeldBlob => {
+/** Keeps a blob in the cache until the answer is called. */
+const hold = (store: ImageStore, sha256: string): (() => void) => {
   store.heldBlobs.set(sha256, (store.heldBlobs.get(sha256) ?? 0) + 1)
   let open = true
-  return {
-    path,
-    [Symbol.asyncDispose]: async () => {
-      if (!open) return
-      open = false
-      const left = (store.heldBlobs.get(sha256) ?? 1) - 1
-      if (left > 0) store.heldBlobs.set(sha256, left)
-      else store.heldBlobs.delete(sha256)
-    },
+  return () => {
+    if (!open) return
+    open = false
+    const left = (store.heldBlobs.get(sha256) ?? 1) - 1
+    if (left > 0) store.heldBlobs.set(sha256, left)
+    else store.heldBlobs.delete(sha256)
   }
 }
 
@@ -135,7 +138,7 @@ const fetchBlob = async (
   source: Readable,
   onBytes: (doneBytes: number) => void,
   signal: AbortSignal,
-): Promise<void> => {
+): Promise<number> => {
   await using staging = await makeStaging(store)
   const temporary = join(staging.path, 'blob')
   const hash = createHash('sha256')
@@ -155,6 +158,7 @@ const fetchBlob = async (
   if (found !== name.sha256) throw mismatch(name, `sha256:${found}`)
   if (name.sizeBytes !== undefined && bytes !== name.sizeBytes) throw mismatch(name, `${bytes} bytes`)
   await commitFile(temporary, path, 0o400)
+  return bytes
 }
 
 /** Removes the blobs that were not used for longest until the cache is within its limit. */

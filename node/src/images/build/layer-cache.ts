@@ -43,7 +43,7 @@ export const keepLayer = async (
   signal: AbortSignal,
 ): Promise<CachedLayer> => {
   const kept = await keepStream(store, root, signal)
-  const entry = { diffId: kept.diffId, blob: kept.sha256, sizeBytes: kept.sizeBytes }
+  const entry = { diffId: kept.diffId, blob: kept.sha256, sizeBytes: kept.blob.sizeBytes }
   await using staging = await makeStaging(store)
   await writeDurably(entryPath(store, key), join(staging.path, 'entry'), canonicalJson(entry), 0o400)
   return { diffId: kept.diffId, blob: kept.blob }
