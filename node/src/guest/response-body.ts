@@ -24,6 +24,8 @@ export const responseBody = (
       callback(error)
     },
   })
+  // A reader learns of the fault by reading; a body that nobody reads must not end the daemon.
+  body.on('error', () => undefined)
   const fail = (error: unknown): void => {
     if (!ended && !body.destroyed) body.destroy(toFault(error))
   }

@@ -79,7 +79,8 @@ export const fileCases: Readonly<Record<string, Case>> = {
     expect((await box.json('GET', '/v1/files?path=/nothing')).body.code).toBe('path_not_found')
     expect((await box.json('GET', '/v1/files?path=/home')).body.code).toBe('not_a_file')
     await put(box, '/home/user/there', Buffer.from('x'))
-    const move = { from: '/home/user/there', to: '/home/user', overwrite: false }
+    await put(box, '/home/user/taken', Buffer.from('y'))
+    const move = { from: '/home/user/there', to: '/home/user/taken', overwrite: false }
     expect((await box.json('POST', '/v1/files/move', move)).body.code).toBe('path_exists')
   },
   'makes, lists, moves and removes': async (bench) => {
