@@ -140,9 +140,11 @@ fn prepare_mounts(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
                     .as_ref()
                     .is_some_and(|scratch| over.starts_with(scratch))
                 {
-                    File::create(over).at("mounts", act())?;
+                    // A copy: mountinfo inside would tell the path of what is bound.
+                    fs::copy(file, over).at("mounts", act())?;
+                } else {
+                    mount::bind_read_only(file, over).at("mounts", act())?;
                 }
-                mount::bind_read_only(file, over).at("mounts", act())?;
             }
             Mask::Empty(over) => {
                 mount::empty_read_only(over).at("mounts", format!("mask {}", over.display()))?;

@@ -1,7 +1,10 @@
 import type { LimitTranslation } from '../../host/shimmed-machine.ts'
 
-/** Bytes that gVisor's own kernel and page cache get beside the guest's memory: 13–30 MiB measured, rest is headroom. */
-const kernelBytes = 64 * 1024 ** 2
+/**
+ * Bytes beside the guest's memory: gVisor's own kernel and page cache (13–30 MiB measured), and what a hog takes
+ * between two looks of the agent's watchdog (1 to 2 GiB/s). Over it the whole sandbox ends, so it is generous.
+ */
+const kernelBytes = 192 * 1024 ** 2
 /** A guest process costs about two on the host; the host's limit kills the sandbox and is only a backstop. */
 const hostPidsPerProcess = 2.5
 const hostPidsSpare = 100
