@@ -39,7 +39,7 @@ export const startAgent = async (options: AgentOptions = {}): Promise<RunningAge
   const logPath = join(folder, 'agent.log')
   const cgroup = options.containment === 'supervisor' ? undefined : makeCgroup(folder)
   for (const name of ['upper', 'work']) mkdirSync(join(folder, name))
-  const script = `mount -t tmpfs none ${folder}/work && mkdir ${folder}/work/u ${folder}/work/w &&
+  const script = `ip link set lo up && mount -t tmpfs none ${folder}/work && mkdir ${folder}/work/u ${folder}/work/w &&
     mount -t overlay overlay -o lowerdir=/etc,upperdir=${folder}/work/u,workdir=${folder}/work/w /etc &&
     exec ${agentBinary} --no-root-setup`
   const child = spawn('unshare', ['-p', '-f', '-m', '-u', '-n', '--mount-proc', 'sh', '-c', script], {

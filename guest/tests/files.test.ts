@@ -7,14 +7,13 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type RunningAgent, startAgent } from './agent.ts'
-import { openStream, readUntil, runOf } from './output.ts'
+import { collect, openStream } from './output.ts'
 
 let agent: RunningAgent
 let folder: string
@@ -185,13 +184,14 @@ describe('folders', () => {
   it('tells of changes below a folder', async () => {
     mkdirSync(join(folder, 'sub'))
     const stream = openStream(agent.session, `/v1/files/watch?path=${folder}&recursive=1`)
-    await readUntil(stream, (bytes) => bytes.includes('ready'))
+    const seenSoFar = collect(stream)
+    await seenSoFar.until((bytes) => bytes.includes('ready'))
     writeFileSync(join(folder, 'sub/f'), 'x')
     await agent.call('POST', '/v1/files/move', { from: join(folder, 'sub/f'), to: join(folder, 'g') })
     mkdirSync(join(folder, 'new'))
     writeFileSync(join(folder, 'new/inside'), 'x')
     await agent.call('POST', '/v1/files/remove', { path: join(folder, 'g') })
-    const bytes = await readUntil(stream, (seen) => seen.includes('removed'))
+    const bytes = await seenSoFar.until((seen) => seen.includes('removed'))
     const events = bytes
       .toString()
       .trim()
@@ -205,134 +205,5 @@ describe('folders', () => {
     has('removed', 'g')
     expect(events.find((event) => event.type === 'moved').from).toBe(join(folder, 'sub/f'))
     stream.close()
-  })
-})
-
-describe('archives', () => {
-  it('go in and out whole', async () => {
-    mkdirSync(join(folder, 'in'))
-    const deep = join(folder, 'in', ...Array(12).fill('a-long-folder-name'))
-    mkdirSync(deep, { recursive: true })
-    writeFileSync(join(deep, 'naïve.txt'), 'deep')
-    writeFileSync(join(folder, 'in/big'), randomBytes(2_000_000), { mode: 0o755 })
-    symlinkSync('big', join(folder, 'in/link'))
-    const packed = await agent.call('GET', `/v1/tar?path=${folder}/in`)
-    writeFileSync(join(folder, 'packed.tar'), packed.body)
-    mkdirSync(join(folder, 'tar'))
-    execFileSync('tar', ['xf', join(folder, 'packed.tar'), '-C', join(folder, 'tar')])
-    execFileSync('diff', ['-r', join(folder, 'in'), join(folder, 'tar')])
-    mkdirSync(join(folder, 'out'))
-    chownSync(join(folder, 'out'), 1234, 1234)
-    const unpacked = await agent.call('PUT', `/v1/tar?path=${folder}/out&user=1234:1234`, packed.body)
-    expect(unpacked.json()).toEqual({ entries: 15, bytes: 2_000_004 })
-    execFileSync('diff', ['-r', join(folder, 'in'), join(folder, 'out')])
-    expect(statSync(join(folder, 'out/big'))).toMatchObject({ uid: 1234, gid: 1234 })
-    expect(statSync(join(folder, 'out/big')).mode & 0o7777).toBe(0o755)
-  })
-
-  it("read what the system's tar writes", async () => {
-    mkdirSync(join(folder, 'in'))
-    writeFileSync(join(folder, 'in', 'n'.repeat(150)), 'x'.repeat(700))
-    mkdirSync(join(folder, 'gnu'))
-    mkdirSync(join(folder, 'pax'))
-    for (const format of ['gnu', 'pax']) {
-      const bytes = execFileSync('tar', [`--format=${format}`, '-C', join(folder, 'in'), '-cf', '-', '.'])
-      const answer = await agent.call('PUT', `/v1/tar?path=${folder}/${format}`, bytes)
-      expect(answer.status, answer.body.toString()).toBe(200)
-      execFileSync('diff', ['-r', join(folder, 'in'), join(folder, format)])
-    }
-  })
-
-  it('cannot write outside', async () => {
-    mkdirSync(join(folder, 'out'))
-    mkdirSync(join(folder, 'evil'))
-    symlinkSync(folder, join(folder, 'evil/l'))
-    const first = execFileSync('tar', ['-C', join(folder, 'evil'), '-cf', '-', 'l'])
-    writeFileSync(join(folder, 'evil/pwned'), 'x')
-    const second = execFileSync('tar', [
-      '-C',
-      join(folder, 'evil'),
-      '--transform=s,^,l/,',
-      '-cf',
-      '-',
-      'pwned',
-    ])
-    expect((await agent.call('PUT', `/v1/tar?path=${folder}/out`, first)).status).toBe(200)
-    const answer = await agent.call('PUT', `/v1/tar?path=${folder}/out`, second)
-    expect(answer.json().code).toBe('not_a_directory')
-    expect(existsSync(join(folder, 'pwned'))).toBe(false)
-    const cut = await agent.call('PUT', `/v1/tar?path=${folder}/out`, second.subarray(0, 700))
-    expect(cut.json().code).toBe('not_a_directory')
-    const garbage = await agent.call('PUT', `/v1/tar?path=${folder}/out`, Buffer.alloc(1_024, 'x'))
-    expect(garbage.json().code).toBe('image_invalid')
-  })
-})
-
-describe('the rest', () => {
-  it('names the sandbox and reads back what is in force', async () => {
-    const answer = await agent.call('POST', '/v1/adopt', {
-      sandboxId: 'sbx_other',
-      hostname: 'renamed',
-      timeUnixMs: Date.now() - 5_000,
-      entropy: randomBytes(64).toString('base64'),
-      limits: { processes: 50 },
-      defaultUser: 'root',
-    })
-    expect(answer.json()).toMatchObject({
-      sandboxId: 'sbx_other',
-      hostname: 'renamed',
-      limits: { processes: 50 },
-    })
-    expect(answer.json().clockSkewMs).toBeGreaterThanOrEqual(5_000)
-    const script = 'hostname; cat /etc/hostname; getent hosts renamed; wc -c < /etc/machine-id; ulimit -u'
-    const ran = runOf(
-      (await agent.call('PUT', '/v1/processes/names?follow=1', { argv: ['sh', '-c', script] })).body,
-    )
-    expect(ran.stdout).toMatch(/^renamed\nrenamed\n127\.0\.1\.1 +renamed\n33\n/)
-  })
-
-  it('carries a port of the inside', async () => {
-    const listen = `import socket
-s=socket.socket(); s.bind(("127.0.0.1",0)); s.listen(); print(s.getsockname()[1],flush=True)
-c,_=s.accept(); d=b""
-while True:
-  b=c.recv(65536)
-  if not b: break
-  d+=b
-c.sendall(b"got "+str(len(d)).encode()); c.close()`
-    await agent.call('POST', '/v1/adopt', { sandboxId: 's', hostname: 'h', timeUnixMs: 0, entropy: '' })
-    const up =
-      'import fcntl,socket,struct; s=socket.socket(); fcntl.ioctl(s,0x8914,struct.pack("16sh14x",b"lo",0x49))'
-    await agent.call('PUT', '/v1/processes/up?follow=1', { argv: ['/usr/bin/python3', '-c', up] })
-    await agent.call('PUT', '/v1/processes/listen', { argv: ['/usr/bin/python3', '-c', listen] })
-    const seen = await readUntil(openStream(agent.session, '/v1/processes/listen/output?follow=1'), (bytes) =>
-      /\d{4,5}\n/.test(bytes.toString('latin1')),
-    )
-    const port = /(\d{4,5})\n/.exec(seen.toString('latin1'))?.[1]
-    const answer = await agent.call('POST', `/v1/ports/${port}`, Buffer.alloc(500_000))
-    expect(answer.body.toString()).toBe('got 500000')
-    const refused = await agent.call('POST', '/v1/ports/1', Buffer.alloc(0))
-    expect(refused.json().code).toBe('connection_refused')
-  })
-
-  it('comes back from garbage on the link', async () => {
-    agent.session.destroy()
-    const before = agent.link.closesSeen
-    agent.link.writeRaw(Buffer.from([0xff, 1, 2, 3, 4, 5]))
-    await expect.poll(() => agent.link.closesSeen).toBe(before + 1)
-    await agent.reopen()
-    expect((await agent.call('GET', '/v1/health')).json().adopted).toBe(true)
-  })
-
-  it('cancels the requests of a session that a new one replaces', async () => {
-    mkdirSync(join(folder, 'w'))
-    const stream = agent.session.request({ ':method': 'PUT', ':path': at('w/f'), ':authority': 'guest' })
-    stream.on('error', () => {})
-    stream.write(Buffer.alloc(100_000))
-    await expect.poll(() => readdirSync(join(folder, 'w')).length).toBe(1)
-    await agent.reopen()
-    await expect.poll(() => readdirSync(join(folder, 'w'))).toEqual([])
-    const { agent: own } = (await agent.call('GET', '/v1/metrics')).json()
-    expect(own.openStreams).toBe(1)
   })
 })

@@ -53,14 +53,39 @@ export const runOf = (bytes: Buffer): Run => {
 export const openStream = (session: ClientHttp2Session, path: string): ClientHttp2Stream =>
   session.request({ ':method': 'GET', ':path': path, ':authority': 'guest' })
 
-/** Reads until what came satisfies `done`; the deadline is the test's. */
-export const readUntil = (stream: ClientHttp2Stream, done: (bytes: Buffer) => boolean): Promise<Buffer> =>
-  new Promise((resolve, reject) => {
-    let bytes: Buffer = Buffer.alloc(0)
-    stream.on('data', (chunk: Buffer) => {
-      bytes = Buffer.concat([bytes, chunk])
-      if (done(bytes)) resolve(bytes)
-    })
-    stream.on('end', () => reject(new Error(`the stream ended with ${bytes.toString('latin1').slice(-200)}`)))
-    stream.on('error', reject)
+/** Everything that came on a stream since `collect`, so that nothing falls between two waits. */
+export interface Collected {
+  until(done: (bytes: Buffer) => boolean): Promise<Buffer>
+}
+
+/** Collects a stream; `until` resolves once what came satisfies it. The deadline is the test's. */
+export const collect = (stream: ClientHttp2Stream): Collected => {
+  let bytes: Buffer = Buffer.alloc(0)
+  let ended: Error | undefined
+  const waiting = new Set<() => void>()
+  const wake = () => {
+    for (const look of waiting) look()
+  }
+  const end = (error?: Error) => {
+    ended = error ?? new Error(`the stream ended with ${bytes.toString('latin1').slice(-200)}`)
+    wake()
+  }
+  stream.on('data', (chunk: Buffer) => {
+    bytes = Buffer.concat([bytes, chunk])
+    wake()
   })
+  stream.on('end', () => end())
+  stream.on('error', end)
+  return {
+    until: (done) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          if (done(bytes)) resolve(bytes)
+          else if (ended !== undefined) reject(ended)
+          else return void waiting.add(look)
+          waiting.delete(look)
+        }
+        look()
+      }),
+  }
+}

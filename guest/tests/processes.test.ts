@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type RunningAgent, startAgent } from './agent.ts'
-import { framesOf, openStream, readUntil, runOf } from './output.ts'
+import { collect, framesOf, openStream, runOf } from './output.ts'
 
 describe.each(['cgroup2', 'supervisor'] as const)('processes held by %s', (containment) => {
   let agent: RunningAgent
@@ -73,7 +73,7 @@ describe.each(['cgroup2', 'supervisor'] as const)('processes held by %s', (conta
       agent.call('PUT', '/v1/processes/once', body),
       agent.call('PUT', '/v1/processes/once', body),
     ])
-    expect([first.status, second.status].sort()).toEqual([200, 201])
+    expect([first.status, second.status].sort((a, b) => a - b)).toEqual([200, 201])
     expect(first.json().pid).toBe(second.json().pid)
     const other = await agent.call('PUT', '/v1/processes/once', { argv: ['true'] })
     expect(other.status).toBe(409)
@@ -110,7 +110,7 @@ describe.each(['cgroup2', 'supervisor'] as const)('processes held by %s', (conta
     const id = `signal-${containment}`
     const script = `trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done`
     await agent.call('PUT', `/v1/processes/${id}`, { argv: ['sh', '-c', script] })
-    await readUntil(openStream(agent.session, `/v1/processes/${id}/output?follow=1`), (bytes) =>
+    await collect(openStream(agent.session, `/v1/processes/${id}/output?follow=1`)).until((bytes) =>
       bytes.includes('ready'),
     )
     const sent = await agent.call('POST', `/v1/processes/${id}/signal`, { signal: 'SIGTERM' })
@@ -166,8 +166,11 @@ describe.each(['cgroup2', 'supervisor'] as const)('processes held by %s', (conta
   it('gives the log again from an offset, in a new session', async () => {
     const id = `log-${containment}`
     await agent.call('PUT', `/v1/processes/${id}`, {
-      argv: ['sh', '-c', 'printf abc; sleep 0.1; printf def >&2'],
+      argv: ['sh', '-c', 'printf abc; sleep 0.5; printf def >&2'],
     })
+    await collect(openStream(agent.session, `/v1/processes/${id}/output?follow=1`)).until((bytes) =>
+      bytes.includes('abc'),
+    )
     await agent.reopen()
     const answer = await agent.call('GET', `/v1/processes/${id}/output?offset=2&follow=1`)
     const frames = framesOf(answer.body).filter((frame) => frame.kind < 3)
@@ -219,11 +222,11 @@ describe.each(['cgroup2', 'supervisor'] as const)('processes held by %s', (conta
       argv: ['sh', '-c', script],
       terminal: { columns: 80, rows: 24 },
     })
-    const stream = openStream(agent.session, `/v1/processes/${id}/output?follow=1`)
-    await readUntil(stream, (bytes) => bytes.includes('24 80'))
+    const seenSoFar = collect(openStream(agent.session, `/v1/processes/${id}/output?follow=1`))
+    await seenSoFar.until((bytes) => bytes.includes('24 80'))
     const resized = await agent.call('POST', `/v1/processes/${id}/resize`, { columns: 132, rows: 50 })
     expect(resized.status).toBe(200)
-    await readUntil(stream, (bytes) => bytes.includes('50 132'))
+    await seenSoFar.until((bytes) => bytes.includes('50 132'))
     const ended = (await agent.call('GET', `/v1/processes/${id}/wait`)).json()
     expect(ended).toMatchObject({ terminal: true, exit: { code: 0 } })
   })

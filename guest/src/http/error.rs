@@ -33,7 +33,6 @@ pub enum Code {
     ImageInvalid,
     ConnectionRefused,
     Unsupported,
-    Overloaded,
     Internal,
 }
 
@@ -71,7 +70,6 @@ impl Code {
             Self::ImageInvalid => ("image_invalid", 422),
             Self::ConnectionRefused => ("connection_refused", 422),
             Self::Unsupported => ("unsupported", 501),
-            Self::Overloaded => ("overloaded", 503),
             Self::Internal => ("internal", 500),
         }
     }

@@ -28,7 +28,7 @@ pub fn find(text: &str) -> Answer<User> {
 
 /// The name of a user id, or its number.
 pub fn user_name(users: &str, uid: u32) -> String {
-    let row = users.lines().map(|line| fields(line)).find(|row| row[2].parse() == Ok(uid));
+    let row = users.lines().map(fields).find(|row| row[2].parse() == Ok(uid));
     row.map_or_else(|| uid.to_string(), |row| row[0].to_owned())
 }
 
@@ -46,7 +46,7 @@ fn resolve(text: &str, users: &str, groups: &str) -> Answer<User> {
         None => (text, None),
     };
     let number = who.parse::<u32>().ok().filter(|uid| *uid != u32::MAX);
-    let row = users.lines().map(|line| fields(line)).find(|row| match number {
+    let row = users.lines().map(fields).find(|row| match number {
         Some(uid) => row[2].parse() == Ok(uid),
         None => !who.is_empty() && row[0] == who && row[2].parse::<u32>().is_ok(),
     });
@@ -79,14 +79,14 @@ fn group_id(group: &str, groups: &str) -> Answer<u32> {
     {
         return Ok(gid);
     }
-    let row = groups.lines().map(|line| fields(line)).find(|row| row[0] == group);
+    let row = groups.lines().map(fields).find(|row| row[0] == group);
     row.and_then(|row| row[2].parse().ok())
         .ok_or_else(|| Refusal::invalid(format!("there is no group {group:?} in /etc/group")))
 }
 
 fn memberships(name: &str, gid: u32, groups: &str) -> Vec<u32> {
     let mut found = vec![gid];
-    for row in groups.lines().map(|line| fields(line)) {
+    for row in groups.lines().map(fields) {
         if let Ok(id) = row[2].parse::<u32>()
             && row[3].split(',').any(|member| member == name)
             && !found.contains(&id)

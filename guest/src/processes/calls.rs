@@ -99,7 +99,8 @@ pub async fn signal(agent: &Agent, id: &str, body: Incoming) -> Reply {
         let message = format!("there is no signal {:?}; name one as SIGTERM", request.signal);
         return Err(Refusal::invalid(message));
     };
-    if process.wait.get().is_some() && !(request.tree && !process.tree.pids().is_empty()) {
+    let has_survivors = request.tree && !process.tree.pids().is_empty();
+    if process.wait.get().is_some() && !has_survivors {
         let message = format!("cannot signal process {id}: it has ended");
         return Err(Refusal::new(Code::ProcessEnded, message));
     }

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::process::Process;
-use super::ring::{Piece, Stream};
+use super::ring::{PIECE_MAX_BYTES, Piece, Stream};
 use crate::http::body::Sender;
 
 const HEADER_BYTES: usize = 16;
+const ARGUMENT_SHOWN_MAX: usize = 4_096;
 const EVENT: u8 = 3;
 const HEARTBEAT: u8 = 4;
 const HEARTBEAT_AFTER: Duration = Duration::from_secs(5);
@@ -61,8 +62,7 @@ pub async fn follow(sender: Sender, registration: Registration, greet: bool) -> 
     let follower = registration.follower.clone();
     let mut offset = follower.position.get();
     if greet {
-        let event = json!({ "type": "started", "process": process.to_json() });
-        sender.send(event_frame(offset, &event)).await;
+        sender.send(event_frame(offset, &started(&process))).await;
     }
     loop {
         let changed = process.changed.notified();
@@ -85,6 +85,16 @@ pub async fn follow(sender: Sender, registration: Registration, greet: bool) -> 
             sender.send(frame(HEARTBEAT, offset, &[])).await;
         }
     }
+}
+
+/// The record; one whose argv would burst a frame tells only the first string of it.
+fn started(process: &Process) -> Value {
+    let mut event = json!({ "type": "started", "process": process.to_json() });
+    if event.to_string().len() > PIECE_MAX_BYTES {
+        let first: String = process.request.argv[0].chars().take(ARGUMENT_SHOWN_MAX).collect();
+        event["process"]["argv"] = json!([first]);
+    }
+    event
 }
 
 /// Sends what the log holds now from `offset` on, and ends.
