@@ -1,4 +1,4 @@
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { AtollError } from '@atoll/protocol'
 
@@ -9,13 +9,22 @@ export interface Programs {
   readonly unpacker: string
 }
 
-/** The crates' own folders, where `npm run build:native` leaves what it built. */
 const repository = resolve(import.meta.dirname, '../..')
-const release = 'target/x86_64-unknown-linux-gnu/release'
+/** Where cargo leaves a crate's programs: with or without a named target, as the crate's own configuration has it. */
+const outputs = ['target/x86_64-unknown-linux-gnu/release', 'target/release']
+
+/** The newer one where both are there: the other is of an older configuration. */
+const builtBy = (crate: string, name: string): string => {
+  const paths = outputs.map((output) => join(repository, crate, output, name))
+  const age = (path: string): number => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0
+  return paths.toSorted((left, right) => age(right) - age(left))[0] ?? name
+}
+
+/** What `npm run build:native` builds. */
 export const programPaths: Programs = {
-  launcher: join(repository, 'node/launcher', release, 'atoll-launcher'),
-  agent: join(repository, 'guest', release, 'atoll-agent'),
-  unpacker: join(repository, 'node/unpacker', release, 'atoll-unpack'),
+  launcher: builtBy('node/launcher', 'atoll-launcher'),
+  agent: builtBy('guest', 'atoll-agent'),
+  unpacker: builtBy('node/unpacker', 'atoll-unpack'),
 }
 
 export const buildRemedy = 'npm run build:native'

@@ -24,8 +24,12 @@ export const sandboxCreateCommand = (): Command =>
         ...createOptionsOf(flags, flags.timeout),
         ...(flags.name === undefined ? {} : { name: flags.name }),
         ...(flags.label === undefined ? {} : { labels: flags.label }),
-        signal,
       })
+      // Waited for even after Ctrl-C: else it would be there, and nobody would know its id.
+      if (signal.aborted) {
+        await sandbox.delete()
+        throw signal.reason
+      }
       shown[Symbol.dispose]()
       print.note(`${sandbox.isolation.runtime}: ${sandbox.isolation.description}`)
       print.result(sandbox.info, () => sandbox.id)

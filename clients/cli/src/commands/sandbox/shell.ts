@@ -3,6 +3,8 @@ import { Command } from 'commander'
 import { codeOfExit } from '../../exit-code.ts'
 import { perform } from '../../perform.ts'
 
+const defaultSize = { columns: 80, rows: 24 }
+
 export const sandboxShellCommand = (): Command =>
   new Command('shell')
     .description('open a terminal in a sandbox')
@@ -17,7 +19,11 @@ export const sandboxShellCommand = (): Command =>
             'a shell needs a terminal here; use `atoll sandbox exec` for scripts',
           )
         const sandbox = await atoll.sandboxes.connect(id)
-        const size = (): { columns: number; rows: number } => ({ columns: stdout.columns, rows: stdout.rows })
+        // A terminal that does not know its size says 0, which no program inside could use.
+        const size = (): { columns: number; rows: number } => ({
+          columns: stdout.columns || defaultSize.columns,
+          rows: stdout.rows || defaultSize.rows,
+        })
         const terminal = await sandbox.pty({
           ...size(),
           user: flags.user,
