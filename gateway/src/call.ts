@@ -24,6 +24,8 @@ export interface AccessRequest {
 export interface Access {
   readonly project: string
   readonly key: string
+  /** Calls back when that key is revoked: a stream that it opened must not outlive it. */
+  onRevoked(cut: () => void): Disposable
 }
 
 export interface GatewayDeps {

@@ -65,6 +65,7 @@ const serve = async (
     const access = await deps.authorize(accessOf(request, match, route?.access ?? 'read'))
     if (route === undefined)
       throw new AtollError('not_found', `no route ${request.method} …/${match.route}; see the reference`)
+    using _revocation = access.onRevoked(() => response.destroy())
     const { sandbox, names, query } = match
     await route.run({
       deps,

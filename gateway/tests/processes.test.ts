@@ -184,6 +184,23 @@ it("has no way to the guest's own control routes", async () => {
   expect(asked.filter((path) => /adopt|health/.test(path))).toEqual([])
 })
 
+it('cuts the streams that a key opened when it is revoked', async () => {
+  await using stack = await startStack()
+  const made = await stack.raw('POST', '/v1/keys', { name: 'k', scopes: ['sandboxes:write'] })
+  const { id, secret } = JSON.parse(await made.text())
+  const start = { id: 'p', shell: 'echo begun; sleep 100' }
+  const authorization = `Bearer ${secret}`
+  const response = await stack.raw('POST', `${stack.home}/processes`, start, { ...ndjson, authorization })
+  const reader = response.body?.getReader()
+  await reader?.read()
+  await stack.raw('DELETE', `/v1/keys/${id}`)
+  const rest = async (): Promise<void> => {
+    while (!(await reader?.read())?.done);
+  }
+  await expect(rest()).rejects.toThrow()
+  expect((await stack.call('GET', '/processes/p')).body.state).toBe('running')
+})
+
 it('stops at once for an ended sandbox and says why', async () => {
   await using stack = await startStack()
   await stack.raw('DELETE', stack.home)

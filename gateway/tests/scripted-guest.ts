@@ -1,13 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
-import {
-  type ErrorCode,
-  encodeOutputFrame,
-  frameKinds,
-  type GuestResponse,
-  type NodeApi,
-} from '@atoll/protocol'
+import { encodeOutputFrame, frameKinds, type GuestResponse, type NodeApi } from '@atoll/protocol'
 import { createGateway, type GatewayLimits, serverOptions } from '../src/index.ts'
 
 export const sandbox = 'sbx_aaaaaaaaaaaaaaaaaaaa'
@@ -53,7 +47,7 @@ export const startScripted = async (
   } as Partial<NodeApi> as NodeApi
   const log = { info: () => {}, warn: () => {}, error: () => {} }
   const gateway = createGateway({
-    authorize: async () => ({ project: 'p', key: 'k' }),
+    authorize: async () => ({ project: 'p', key: 'k', onRevoked: () => ({ [Symbol.dispose]: () => {} }) }),
     node: () => node,
     logger: log,
     limits,
@@ -83,5 +77,5 @@ export const answer = (
   headers: Record<string, string> = {},
 ): GuestResponse => ({ status, headers, body: Readable.from(chunks, { objectMode: false }) })
 
-export const refusal = (status: number, code: ErrorCode | string, details?: object): GuestResponse =>
+export const refusal = (status: number, code: string, details?: object): GuestResponse =>
   answer([Buffer.from(JSON.stringify({ code, message: 'so', details }))], status)

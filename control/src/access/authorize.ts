@@ -21,6 +21,8 @@ export interface Access {
   readonly project: string
   /** The key that acts, itself or through a token. */
   readonly key: string
+  /** Calls back when that key is revoked: a stream that it opened must not outlive it. */
+  onRevoked(cut: () => void): Disposable
 }
 
 export type Authorize = (request: AccessRequest) => Promise<Access>
@@ -37,8 +39,18 @@ export const authorizer =
     if (owner.project !== caller.project && !caller.scopes.has('admin')) throw noSandbox(request.sandbox)
     need(caller, request.access === 'read' ? 'sandboxes:read' : 'sandboxes:write')
     refuse(request, owner)
-    return { project: owner.project, key: caller.key }
+    return accessOf(context, owner, caller.key)
   }
+
+const accessOf = (context: Context, owner: Owner, key: string): Access => ({
+  project: owner.project,
+  key,
+  onRevoked(cut) {
+    const cuts = context.keys.cached(key)?.cuts
+    cuts?.add(cut)
+    return { [Symbol.dispose]: () => void cuts?.delete(cut) }
+  },
+})
 
 const byToken = async (
   context: Context,
@@ -63,7 +75,7 @@ const byToken = async (
   const waitMs = gates.requests.take(`token of ${claims.sandbox}`)
   if (waitMs > 0) throw rateLimited(`requests with tokens of ${claims.sandbox}`, waitMs)
   refuse(request, owner)
-  return { project: owner.project, key: claims.key }
+  return accessOf(context, owner, claims.key)
 }
 
 const refuse = (request: AccessRequest, owner: Owner): void => {

@@ -9,6 +9,8 @@ export interface KnownKey {
   readonly hash: Buffer
   readonly scopes: ReadonlySet<Scope>
   readonly revoked: boolean
+  /** What is to be cut when the key is revoked: streams that it opened. */
+  readonly cuts: Set<() => void>
 }
 
 /** Keys in memory: the exec path reads no database. A revocation forgets its key at once. */
@@ -31,13 +33,16 @@ export const keyCache = (db: Database, maxEntries: number) => {
         hash: Buffer.from(row.hash, 'hex'),
         scopes: new Set(scopeSchema.array().parse(JSON.parse(row.scopes))),
         revoked: row.revoked_at_ms !== null,
+        cuts: new Set(),
       }
       if (before === generation) cached.set(id, key)
       return key
     },
     forget(id: string): void {
       generation += 1
+      const cuts = [...(cached.get(id)?.cuts ?? [])]
       cached.delete(id)
+      for (const cut of cuts) cut()
     },
     markUsed: (id: string, atMs: number): void => void used.set(id, atMs),
     /** Writes when keys were last used; the marks are bounded by the number of keys. */

@@ -1,4 +1,4 @@
-import { AtollError, limits as shared } from '@atoll/protocol'
+import { limits as shared } from '@atoll/protocol'
 import type { Context } from '../context.ts'
 
 /** How to read one page of a log, and whether nothing more can come. */
@@ -37,21 +37,3 @@ export const logLines = async function* (
       yield JSON.stringify({ type: 'heartbeat', atMs: context.clock.now() })
   }
 }
-
-/** Counts open followers: each one is a timer and a socket. */
-export const followerGate = (maxFollowers: number) => {
-  let open = 0
-  return {
-    enter(): Disposable {
-      if (open >= maxFollowers)
-        throw new AtollError(
-          'overloaded',
-          `cannot follow a log: ${maxFollowers} streams are open already; read pages without follow`,
-        )
-      open += 1
-      return { [Symbol.dispose]: () => void (open -= 1) }
-    },
-  }
-}
-
-export type FollowerGate = ReturnType<typeof followerGate>

@@ -4,6 +4,7 @@ import { createKey, listKeys, revokeKey } from '../access/keys.ts'
 import { signToken, tokenAccessSchema } from '../access/sandbox-token.ts'
 import { need } from '../access/scope.ts'
 import type { Context } from '../context.ts'
+import { recordAct } from '../events/record-act.ts'
 import { controlLimits } from '../limits.ts'
 import { findSandbox, refuseEnded } from '../sandboxes/find.ts'
 import type { App } from './environment.ts'
@@ -91,6 +92,7 @@ export const accessRoutes = (app: App, context: Context): void => {
     const expiresAtMs = context.clock.now() + ttlMs
     const sandbox = sandboxIdSchema.parse(row.id)
     const token = signToken(context.tokenKey, { sandbox, access, expiresAtMs, key: caller.key })
+    await recordAct(context, caller, row.id, 'token', { access, expiresAtMs })
     return c.json({ token, sandbox, access, expiresAtMs }, 201)
   })
 }

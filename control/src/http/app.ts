@@ -8,6 +8,7 @@ import { buildRoutes } from './build-routes.ts'
 import { type App, type Environment, newApp } from './environment.ts'
 import { eventRoutes } from './event-routes.ts'
 import { answerFailure } from './failure.ts'
+import { describeGuestPaths } from './guest-paths.ts'
 import { idempotency } from './idempotency.ts'
 import { leaseRoutes } from './lease-routes.ts'
 import { nodeRoutes } from './node-routes.ts'
@@ -44,6 +45,7 @@ export const controlApp = (context: Context, gates: Gates): App => {
     nodeRoutes,
   ])
     routes(app, context)
+  describeGuestPaths(app)
   app.openAPIRegistry.registerComponent('securitySchemes', 'key', { type: 'http', scheme: 'bearer' })
   app.doc31('/v1/openapi.json', {
     openapi: '3.1.0',

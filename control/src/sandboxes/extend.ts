@@ -1,5 +1,6 @@
 import { limits as shared, type IdlePolicy, type Lease, type Sandbox } from '@atoll/protocol'
 import type { Caller, Context } from '../context.ts'
+import { recordAct } from '../events/record-act.ts'
 import { applySeen, probe } from '../fleet/apply.ts'
 import { findSandbox, refuseEnded } from './find.ts'
 import { viewSandbox } from './view.ts'
@@ -47,6 +48,8 @@ const changeLease = async (
     refuseEnded(row, act)
     const lease = decide(row.expires_at_ms)
     if (lease === undefined) return viewSandbox(row)
-    return viewSandbox(await applySeen(context, row, await context.node.setLease(id, lease)))
+    const seen = await context.node.setLease(id, lease)
+    await recordAct(context, caller, id, 'lease', lease)
+    return viewSandbox(await applySeen(context, row, seen))
   })
 }

@@ -1,5 +1,6 @@
 import type { Holder, Lifecycle } from '@atoll/protocol'
 import type { Caller, Context } from '../context.ts'
+import { recordAct } from '../events/record-act.ts'
 import { findSandbox, refuseEnded } from './find.ts'
 
 /** What keeps a sandbox alive and what will happen when. An ended one answers with why it ended. */
@@ -25,7 +26,9 @@ export const holdSandbox = async (
   ttlMs: number,
 ): Promise<Holder> => {
   refuseEnded(await findSandbox(context, caller, id), 'hold')
-  return await context.node.hold(id, name, ttlMs)
+  const holder = await context.node.hold(id, name, ttlMs)
+  await recordAct(context, caller, id, 'hold', { name, ttlMs })
+  return holder
 }
 
 /** Lets go. */
@@ -37,4 +40,5 @@ export const releaseSandbox = async (
 ): Promise<void> => {
   refuseEnded(await findSandbox(context, caller, id), 'release')
   await context.node.release(id, name)
+  await recordAct(context, caller, id, 'release', { name })
 }

@@ -1,6 +1,7 @@
 import type { Sandbox } from '@atoll/protocol'
 import { claimQuota } from '../access/quota.ts'
 import type { Caller, Context } from '../context.ts'
+import { recordAct } from '../events/record-act.ts'
 import { applySeen, probe } from '../fleet/apply.ts'
 import { findSandbox, refuseEnded } from './find.ts'
 import { viewSandbox } from './view.ts'
@@ -30,6 +31,7 @@ export const startSandbox = async (context: Context, caller: Caller, id: string)
     context.owners.forget(id)
     try {
       const seen = await context.node.start(id)
+      await recordAct(context, caller, id, 'start')
       return viewSandbox(await applySeen(context, await findSandbox(context, caller, id), seen))
     } catch (error) {
       await probe(context, await findSandbox(context, caller, id))

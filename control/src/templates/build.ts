@@ -50,6 +50,11 @@ export const newBuildId = (context: Context): string => makeId('bld', context.ra
 
 const orderOf = async (context: Context, caller: Caller, input: BuildTemplate): Promise<NodeBuild> => {
   const { source } = input
+  if (source.type === 'registry' && source.plainHttp && !caller.scopes.has('admin'))
+    throw new AtollError(
+      'forbidden',
+      `cannot pull ${source.reference} without TLS: only a key with the scope admin may`,
+    )
   const resolved =
     source.type === 'template'
       ? { type: 'image' as const, digest: (await resolveTemplate(context, caller, source.name)).imageDigest }

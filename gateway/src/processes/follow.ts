@@ -3,7 +3,7 @@ import { askGuest } from '../ask-guest.ts'
 import type { Call } from '../call.ts'
 import { writeInput } from './input.ts'
 import { errorEvent, isTerminal, outputEvents, type ProcessEvent } from './output-events.ts'
-import type { Start } from './start.ts'
+import type { Start } from './start-request.ts'
 
 /** Ends a process and its tree. */
 export const killProcess = async (call: Call, id: string): Promise<void> => {

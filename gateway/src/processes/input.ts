@@ -2,7 +2,7 @@ import { AtollError } from '@atoll/protocol'
 import { askGuest } from '../ask-guest.ts'
 import type { GuestCall } from '../call.ts'
 import { unboundedHeadersMs } from '../limits.ts'
-import type { Start } from './start.ts'
+import type { Start } from './start-request.ts'
 
 /** Writes the given input and closes it. A process that reads no further is none of our faults. */
 export const writeInput = async (call: GuestCall, start: Start, signal?: AbortSignal): Promise<void> => {

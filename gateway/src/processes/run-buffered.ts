@@ -13,7 +13,7 @@ import { askGuestJson } from '../ask-guest.ts'
 import type { Call } from '../call.ts'
 import { killProcess, startAndFollow } from './follow.ts'
 import type { ProcessEvent } from './output-events.ts'
-import type { Start } from './start.ts'
+import type { Start } from './start-request.ts'
 
 /** Runs a process to its end and answers once. What is over the limit is dropped, counted and told. */
 export const runBuffered = async (call: Call, start: Start): Promise<void> => {

@@ -3,7 +3,7 @@ import type { Call } from '../call.ts'
 import { lineWriter, toLines } from './event-lines.ts'
 import { killProcess, startAndFollow } from './follow.ts'
 import { isTerminal, type ProcessEvent } from './output-events.ts'
-import type { Start } from './start.ts'
+import type { Start } from './start-request.ts'
 
 /** Starts a process and streams its events. A client that leaves does not end it, unless `attached=1`. */
 export const runStreamed = async (call: Call, start: Start): Promise<void> => {

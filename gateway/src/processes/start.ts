@@ -13,13 +13,7 @@ import { readJson } from '../read-body.ts'
 import { writeInput } from './input.ts'
 import { runBuffered } from './run-buffered.ts'
 import { runStreamed } from './run-streamed.ts'
-
-/** A start as it goes to the guest. */
-export interface Start {
-  readonly id: string
-  readonly request: GuestRequest
-  readonly body: StartProcess
-}
+import type { Start } from './start-request.ts'
 
 /** Starts a process: answers with its record at once, with its output as it comes, or with its end. */
 export const startProcess = async (call: Call): Promise<void> => {

@@ -67,9 +67,12 @@ const open = async (
     // Before the upgrade: what the guest refuses can still be told with a status.
     const events = await openOutput(call, names[0] ?? '', true, gone.signal)
     server.handleUpgrade(request, socket, head, (client) => {
-      relayTerminal(call, client, events).catch((error: unknown) =>
-        deps.logger.error({ traceId, error: String(error) }, 'a terminal met a fault of ours'),
-      )
+      const revocation = access.onRevoked(() => client.close(1008, 'the key was revoked'))
+      relayTerminal(call, client, events)
+        .catch((error: unknown) =>
+          deps.logger.error({ traceId, error: String(error) }, 'a terminal met a fault of ours'),
+        )
+        .finally(() => revocation[Symbol.dispose]())
     })
   } catch (error) {
     refuse(socket, toAtollError(error, deps.logger, traceId), traceId)
