@@ -4,8 +4,10 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { type Clock, semaphore, systemClock } from '@atoll/kit'
 import { AtollError, type NodeApi } from '@atoll/protocol'
+import type { OpenBuildSandbox } from './images/build-sandbox.ts'
 import type { Context } from './machines/context.ts'
 import { defaultOptions, type NodeOptions } from './machines/limits.ts'
+import { openBuildSandbox } from './machines/open-build-sandbox.ts'
 import type { Images, Logger } from './machines/ports.ts'
 import { type Leftover, reconcile } from './machines/reconcile.ts'
 import { recoverAll } from './machines/recover.ts'
@@ -20,7 +22,8 @@ export interface NodeDependencies {
   /** Holds node.db and sandboxes/; made when it is not there. */
   readonly dataFolder: string
   readonly drivers: readonly RuntimeDriver[]
-  readonly images: Images
+  /** The images, or what makes them of sandboxes for their builds: `(open) => nodeImages(store, open)`. */
+  readonly images: Images | ((openSandbox: OpenBuildSandbox) => Images)
   readonly logger: Logger
   readonly clock?: Clock
   readonly random?: (bytes: number) => Uint8Array
@@ -49,7 +52,10 @@ export const createNode = async (dependencies: NodeDependencies): Promise<Node> 
     random,
     logger,
     records,
-    images: dependencies.images,
+    images:
+      typeof dependencies.images === 'function'
+        ? dependencies.images(openBuildSandbox(() => context))
+        : dependencies.images,
     runtimes: runtimeChoice(dependencies.drivers, { clock, logger, closing: closing.signal }),
     options,
     bootId: dependencies.bootId ?? readBootId(),
