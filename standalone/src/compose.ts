@@ -2,10 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { systemClock } from '@atoll/kit'
 import { createControl } from '@atoll/control'
 import { createGateway } from '@atoll/gateway'
-import { createNode, type Images, type Node, type RuntimeDriver } from '@atoll/node'
+import { createNode, type Node } from '@atoll/node'
 import type { CreatedKey } from '@atoll/protocol'
 import { type Address, urlOf } from './address.ts'
 import { listen } from './listen.ts'
+import type { Parts } from './simulated-parts.ts'
 
 /** What both control and node write their log with; pino fits. */
 export interface Logger {
@@ -14,12 +15,10 @@ export interface Logger {
   error(data: object, message: string): void
 }
 
-export interface Composition {
+export interface Composition extends Parts {
   readonly dataFolder: string
   readonly address: Address
   readonly logger: Logger
-  readonly drivers: readonly RuntimeDriver[]
-  readonly images: Images
 }
 
 /** All tiers in one process. Disposing stops answering and leaves the sandboxes running (invariant 3). */
