@@ -205,8 +205,9 @@ fn lead(
     result: &OwnedFd,
 ) -> ! {
     process::set_name("atoll-shim");
-    let started = record
-        .write()
+    let started = process::become_subreaper()
+        .at("launcher", "become subreaper")
+        .and_then(|()| record.write())
         .and_then(|()| {
             start::begin(
                 &launch,
