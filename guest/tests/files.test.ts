@@ -77,9 +77,15 @@ describe('writing', () => {
     expect(readdirSync(folder)).toEqual(['f'])
   })
 
+  // With a length, because node:http2 ends a request's body before it cancels the request.
   it('changes nothing when the body ends early', async () => {
     writeFileSync(join(folder, 'f'), 'old')
-    const stream = agent.session.request({ ':method': 'PUT', ':path': at('f'), ':authority': 'guest' })
+    const stream = agent.session.request({
+      ':method': 'PUT',
+      ':path': at('f'),
+      'content-length': 1_000_000,
+      ':authority': 'guest',
+    })
     stream.on('error', () => {})
     stream.write(Buffer.alloc(500_000))
     await expect.poll(() => readdirSync(folder).length, 'a temporary file').toBe(2)

@@ -14,7 +14,12 @@ pub const JSON_MAX_BYTES: usize = 1_048_576;
 pub async fn piece(body: &mut Incoming) -> Answer<Option<Bytes>> {
     loop {
         match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
-            None => return Ok(None),
+            // hyper takes a cancelled stream for a proper end; only END_STREAM is one.
+            None if body.is_end_stream() => return Ok(None),
+            None => {
+                let message = "the request body was cancelled half-way; send it again";
+                return Err(Refusal::invalid(message));
+            }
             Some(Ok(frame)) => {
                 if let Ok(bytes) = frame.into_data() {
                     return Ok(Some(bytes));

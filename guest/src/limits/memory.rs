@@ -42,7 +42,7 @@ fn own_kernel_used_bytes() -> Option<u64> {
 }
 
 /// gVisor alone shows its own allocator there.
-fn is_gvisor() -> bool {
+pub fn is_gvisor() -> bool {
     unsafe { libc::access(c"/proc/sentry-meminfo".as_ptr(), libc::F_OK) == 0 }
 }
 

@@ -127,7 +127,9 @@ pub async fn resize(agent: &Agent, id: &str, body: Incoming) -> Reply {
         let message = format!("cannot resize process {id}: it has ended");
         return Err(Refusal::new(Code::ProcessEnded, message));
     }
-    terminal.resize(size).map_err(|error| Refusal::io("resize process", id, &error))?;
+    terminal
+        .resize(size, process.pid)
+        .map_err(|error| Refusal::io("resize process", id, &error))?;
     Ok(reply(StatusCode::OK, &json!({})))
 }
 

@@ -8,6 +8,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::request::Size;
 use crate::kernel::descriptor;
+use crate::limits::memory;
 
 const TTY_MODE: u32 = 0o620;
 
@@ -38,8 +39,16 @@ pub fn open(size: Size, uid: u32, gid: u32) -> io::Result<(Terminal, OwnedFd)> {
 }
 
 impl Terminal {
-    pub fn resize(&self, size: Size) -> io::Result<()> {
-        set_size(self.master.as_raw_fd(), size)
+    /// Sets the size and makes sure that the foreground hears of it: gVisor sends no SIGWINCH.
+    pub fn resize(&self, size: Size, session: i32) -> io::Result<()> {
+        let fd = self.master.as_raw_fd();
+        set_size(fd, size)?;
+        if memory::is_gvisor() {
+            let mut group: libc::pid_t = 0;
+            let known = unsafe { libc::ioctl(fd, libc::TIOCGPGRP, &mut group) == 0 && group > 1 };
+            unsafe { libc::kill(-(if known { group } else { session }), libc::SIGWINCH) };
+        }
+        Ok(())
     }
 }
 
