@@ -82,7 +82,10 @@ describe.skipIf(skip !== undefined)('buildTemplate', () => {
     return () => context[Symbol.asyncDispose]()
   })
 
-  const build = async (steps: readonly Step[], options: { noCache?: boolean; contextPath?: string } = {}) => {
+  const build = async (
+    steps: readonly Step[],
+    options: { noCache?: boolean; contextPath?: string; keepAfterMs?: number } = {},
+  ) => {
     const fake = fakeSandboxes(context)
     const events: BuildEvent[] = []
     const plan = {
@@ -92,7 +95,7 @@ describe.skipIf(skip !== undefined)('buildTemplate', () => {
       noCache: options.noCache ?? false,
       origin: 'test',
     }
-    const deps = { store: context.store, openSandbox: fake.open }
+    const deps = { store: context.store, openSandbox: fake.open, keepAfterMs: options.keepAfterMs ?? 0 }
     const result = await buildTemplate(deps, plan, (event) => events.push(event), signal).then(
       (image) => ({ image, error: undefined }),
       (error: unknown) => ({ image: undefined, error }),
@@ -214,6 +217,18 @@ describe.skipIf(skip !== undefined)('buildTemplate', () => {
     })
     expect((await build([{ type: 'copy', from: '../etc', to: '/x' }])).error).toMatchObject({
       code: 'image_invalid',
+    })
+  })
+
+  test('keeps only the last of cheap steps, and runs them again when a later one changes', async () => {
+    await build(steps, { keepAfterMs: 60_000 })
+    expect((await build(steps)).cached).toEqual([false, false, true, true, true, false])
+    const changed = [...steps.slice(0, 4), shell('echo other > copy')]
+    const second = await build(changed, { keepAfterMs: 60_000 })
+    expect(second.cached).toEqual([false, false, false, false, false])
+    expect(await contentOf(context, second.image as ImageRecord)).toMatchObject({
+      'srv/copy': 'other\n',
+      'srv/greeting': 'hello\n',
     })
   })
 

@@ -9,12 +9,14 @@ import type { OnImageProgress } from '../progress.ts'
 import { type FileStep, applyStep, changesFiles, instructionOf } from './apply-step.ts'
 import { type CachedLayer, findLayer, keepLayer } from './layer-cache.ts'
 import { firstKey, nextKey } from './layer-key.ts'
-import { runCommand, takeCopied } from './run-step.ts'
+import { type Copied, runCommand, takeCopied } from './run-step.ts'
 
 /** What a build needs of the world. */
 export interface BuildDeps {
   readonly store: ImageStore
   readonly openSandbox: OpenBuildSandbox
+  /** Work since the last kept layer that makes the next one worth its export, ms. Default 20 s. */
+  readonly keepAfterMs?: number
 }
 
 /** What to build. */
@@ -30,8 +32,9 @@ export interface BuildPlan {
 type OnEvent = (event: BuildEvent) => void
 
 /**
- * Runs the steps over the parent, each in the same sandbox as the one before; after each that changes files the root
- * is kept under a key, and a build with the same steps goes on from there. An error names its step.
+ * Runs the steps over the parent, each in the same sandbox as the one before. The root is kept under a key after the
+ * last step that changes files and after expensive ones before it (an export costs as much as a cheap step), and a
+ * build that begins with the same steps goes on from there. An error names its step.
  */
 export const buildTemplate = async (
   deps: BuildDeps,
@@ -39,62 +42,123 @@ export const buildTemplate = async (
   onEvent: OnEvent,
   signal: AbortSignal,
 ): Promise<ImageRecord> => {
-  await using build = openBuild(deps, plan, onEvent, signal)
-  let config = plan.parent.config
+  await using stack = new AsyncDisposableStack()
+  const say: Say = (event) => onEvent({ ...event, atMs: deps.store.now() })
+  const named = <T>(index: number, work: () => Promise<T>): Promise<T> =>
+    naming(plan.steps, index, say, signal, work)
+  const { stages, config } = await prepare(deps.store, plan, stack, named, signal)
+  const cached = plan.noCache ? undefined : await lastCached(deps.store, stages, signal)
+  const run = stack.use(openRun(deps, plan, cached?.layer, say, signal))
+  const fromIndex = cached?.index ?? -1
   for (const [index, step] of plan.steps.entries()) {
     signal.throwIfAborted()
-    try {
-      if (changesFiles(step)) {
-        await build.change(index, step, config)
-      } else {
-        onEvent({ ...at(deps), type: 'step', step: index, instruction: instructionOf(step), cached: false })
-        config = applyStep(config, step)
-      }
-    } catch (error) {
-      signal.throwIfAborted()
-      const failure = failureOf(error, index, plan.steps.length, step)
-      onEvent({
-        ...at(deps),
-        type: 'error',
-        step: index,
-        instruction: instructionOf(step),
-        error: { ...failure.toBody() },
-      })
-      throw failure
-    }
+    const stage = stages.find((candidate) => candidate.index === index)
+    const isCached = stage !== undefined && index <= fromIndex
+    say({ type: 'step', step: index, instruction: instructionOf(step), cached: isCached })
+    if (stage !== undefined && !isCached) await named(index, () => run.change(stage, stage === stages.at(-1)))
   }
-  const image = await build.finish(config)
-  onEvent({ ...at(deps), type: 'done', imageDigest: image.digest })
+  const image = await run.finish(config)
+  say({ type: 'done', imageDigest: image.digest })
   return image
 }
 
-const at = ({ store }: BuildDeps): { atMs: number } => ({ atMs: store.now() })
+type Say = (event: Omit<BuildEvent, 'atMs'>) => void
 
-const failureOf = (error: unknown, index: number, count: number, step: Step): AtollError => {
-  const inner = error instanceof AtollError ? error : undefined
-  const why = inner?.message ?? (error instanceof Error ? error.message : String(error))
-  const code = inner === undefined || inner.code === 'build_failed' ? 'build_failed' : inner.code
-  return new AtollError(code, `step ${index + 1} of ${count} (${instructionOf(step)}) ${why}`, {
-    cause: error,
-    details: { ...inner?.details, step: index, instruction: instructionOf(step) },
-  })
+/** A step that changes files, with all that its outcome depends on. */
+interface Stage {
+  readonly index: number
+  readonly step: FileStep
+  readonly config: ImageConfig
+  readonly copied: Copied | null
+  readonly key: string
 }
 
-const openBuild = (deps: BuildDeps, plan: BuildPlan, onEvent: OnEvent, signal: AbortSignal) => {
-  const { store } = deps
+/** Keys of all steps, before any runs; the copied files are taken out of the context for it. */
+const prepare = async (
+  store: ImageStore,
+  plan: BuildPlan,
+  stack: AsyncDisposableStack,
+  named: <T>(index: number, work: () => Promise<T>) => Promise<T>,
+  signal: AbortSignal,
+): Promise<{ stages: Stage[]; config: ImageConfig }> => {
+  let { config } = plan.parent
   let key = firstKey(plan.parent.rootfs.description.layers)
-  let layer: CachedLayer | undefined
+  const stages: Stage[] = []
+  for (const [index, step] of plan.steps.entries()) {
+    if (!changesFiles(step)) {
+      config = applyStep(config, step)
+      continue
+    }
+    const before = config
+    const copied =
+      step.type === 'copy'
+        ? stack.use(await named(index, () => takeCopied(store, step, before, plan.contextPath, signal)))
+        : null
+    key = nextKey(key, step, config, copied?.contentHash ?? null)
+    stages.push({ index, step, config, copied, key })
+  }
+  return { stages, config }
+}
+
+const lastCached = async (
+  store: ImageStore,
+  stages: readonly Stage[],
+  signal: AbortSignal,
+): Promise<{ index: number; layer: CachedLayer } | undefined> => {
+  for (const stage of stages.toReversed()) {
+    const layer = await findLayer(store, stage.key, signal)
+    if (layer !== undefined) return { index: stage.index, layer }
+  }
+  return undefined
+}
+
+/** Work on one step; what it throws names the step, in the log too. */
+const naming = async <T>(
+  steps: readonly Step[],
+  index: number,
+  say: Say,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T> => {
+  const step = steps[index]
+  if (step === undefined) throw new RangeError(`no step ${index}`)
+  try {
+    return await work()
+  } catch (error) {
+    signal.throwIfAborted()
+    const instruction = instructionOf(step)
+    const inner = error instanceof AtollError ? error : undefined
+    const why = inner?.message ?? (error instanceof Error ? error.message : String(error))
+    const failure = new AtollError(
+      inner?.code ?? 'build_failed',
+      `step ${index + 1} of ${steps.length} (${instruction}) ${why}`,
+      { cause: error, details: { ...inner?.details, step: index, instruction } },
+    )
+    say({ type: 'error', step: index, instruction, error: { ...failure.toBody() } })
+    throw failure
+  }
+}
+
+const defaultKeepAfterMs = 20_000
+
+/** The sandbox of a build and the layer that it began with or left last. */
+const openRun = (
+  deps: BuildDeps,
+  plan: BuildPlan,
+  first: CachedLayer | undefined,
+  say: Say,
+  signal: AbortSignal,
+) => {
+  const { store, keepAfterMs = defaultKeepAfterMs } = deps
+  let layer = first
   let sandbox: BuildSandbox | undefined
   let temporary: string | undefined
+  let keptAtMs = store.now()
 
-  const onProgress: OnImageProgress = ({ stage, subject, doneBytes, totalBytes }) =>
-    onEvent({
-      ...at(deps),
-      type: 'progress',
-      text: `${stage} ${subject}`,
-      doneBytes,
-      ...(totalBytes === undefined ? {} : { totalBytes }),
-    })
+  const onProgress: OnImageProgress = ({ stage, subject, doneBytes, totalBytes }) => {
+    const total = totalBytes === undefined ? {} : { totalBytes }
+    say({ type: 'progress', text: `${stage} ${subject}`, doneBytes, ...total })
+  }
   const make = (from: CachedLayer, config: ImageConfig, origin: string): Promise<ImageRecord> => {
     const layers = [{ path: from.blob.path, diffId: from.diffId, flavour: 'root' as const }]
     return makeImage(store, { layers, config, origin }, onProgress, signal)
@@ -107,29 +171,19 @@ const openBuild = (deps: BuildDeps, plan: BuildPlan, onEvent: OnEvent, signal: A
     if (made.origin === origin) temporary = made.digest
     return made.digest
   }
-  const takeLayer = async (next: CachedLayer): Promise<void> => {
+  const keep = async (key: string, from: BuildSandbox): Promise<void> => {
     const before = layer
-    layer = next
+    layer = await keepLayer(store, key, await from.exportRoot(signal), signal)
+    keptAtMs = store.now()
     await before?.blob[Symbol.asyncDispose]()
   }
-
   return {
-    /** A step that changes files: from the cache, or run and then kept. */
-    change: async (index: number, step: FileStep, config: ImageConfig): Promise<void> => {
-      await using copied =
-        step.type === 'copy' ? await takeCopied(store, step, config, plan.contextPath, signal) : null
-      key = nextKey(key, step, config, copied?.contentHash ?? null)
-      // Once a sandbox runs its root is ahead of every layer, and only it knows what comes next.
-      const usable = sandbox === undefined && !plan.noCache
-      const cached = usable ? await findLayer(store, key, signal) : undefined
-      const instruction = instructionOf(step)
-      onEvent({ ...at(deps), type: 'step', step: index, instruction, cached: cached !== undefined })
-      if (cached !== undefined) return takeLayer(cached)
+    change: async ({ index, step, config, copied, key }: Stage, isLast: boolean): Promise<void> => {
       sandbox ??= await deps.openSandbox(await between(config), signal)
-      const onText = (text: string) => onEvent({ ...at(deps), type: 'output', step: index, text })
+      const onText = (text: string) => say({ type: 'output', step: index, text })
       if (step.type === 'run') await runCommand(sandbox, step, config, onText, signal)
       else await copied?.into(sandbox, signal)
-      return takeLayer(await keepLayer(store, key, await sandbox.exportRoot(signal), signal))
+      if (isLast || store.now() - keptAtMs >= keepAfterMs) await keep(key, sandbox)
     },
     finish: async (config: ImageConfig): Promise<ImageRecord> => {
       const image =
