@@ -29,57 +29,61 @@ describe('one GiB', () => {
   afterEach(() => drill.clean())
   afterAll(() => drill?.[Symbol.asyncDispose]())
 
-  it.each(realRuntimes)('goes both ways through the SDK with bounded memory (%s)', async (runtime) => {
-    const { stack } = drill
-    const sandbox = await stack.atoll.sandboxes.create({
-      runtime,
-      limits: { cpuMillis: 2_000, memoryMib, diskMib: 2_048 },
-    })
-    const { shim } = await machineParts(stack, sandbox.id)
-    const before = { daemon: residentBytes(stack.pid).now, shim: residentBytes(shim.pid).now }
-    resetPeak(stack.pid)
-    resetPeak(shim.pid)
+  it.each(realRuntimes)(
+    'goes both ways through the SDK with bounded memory (%s)',
+    { timeout: 240_000 },
+    async (runtime) => {
+      const { stack } = drill
+      const sandbox = await stack.atoll.sandboxes.create({
+        runtime,
+        limits: { cpuMillis: 2_000, memoryMib, diskMib: 2_048 },
+      })
+      const { shim } = await machineParts(stack, sandbox.id)
+      const before = { daemon: residentBytes(stack.pid).now, shim: residentBytes(shim.pid).now }
+      resetPeak(stack.pid)
+      resetPeak(shim.pid)
 
-    const sent = createHash('sha256')
-    const upStart = performance.now()
-    const written = await sandbox.files.write(
-      '/tmp/big',
-      body(fileBytes, (chunk) => sent.update(chunk)),
-    )
-    const upMs = performance.now() - upStart
-    const hash = sent.digest('hex')
-    expect(written).toMatchObject({ size: fileBytes, sha256: hash })
-    // The hash of the receipt is the agent's; coreutils read the file again.
-    const checked = await run(stack, sandbox.id, ['sha256sum', '/tmp/big'])
-    expect(checked.stdout.split(' ')[0]).toBe(hash)
+      const sent = createHash('sha256')
+      const upStart = performance.now()
+      const written = await sandbox.files.write(
+        '/tmp/big',
+        body(fileBytes, (chunk) => sent.update(chunk)),
+      )
+      const upMs = performance.now() - upStart
+      const hash = sent.digest('hex')
+      expect(written).toMatchObject({ size: fileBytes, sha256: hash })
+      // The hash of the receipt is the agent's; coreutils read the file again.
+      const checked = await run(stack, sandbox.id, ['sha256sum', '/tmp/big'])
+      expect(checked.stdout.split(' ')[0]).toBe(hash)
 
-    const received = createHash('sha256')
-    let receivedBytes = 0
-    const downStart = performance.now()
-    for await (const chunk of await sandbox.files.readStream('/tmp/big')) {
-      received.update(chunk)
-      receivedBytes += chunk.length
-    }
-    const downMs = performance.now() - downStart
-    expect({ receivedBytes, hash: received.digest('hex') }).toEqual({ receivedBytes: fileBytes, hash })
+      const received = createHash('sha256')
+      let receivedBytes = 0
+      const downStart = performance.now()
+      for await (const chunk of await sandbox.files.readStream('/tmp/big')) {
+        received.update(chunk)
+        receivedBytes += chunk.length
+      }
+      const downMs = performance.now() - downStart
+      expect({ receivedBytes, hash: received.digest('hex') }).toEqual({ receivedBytes: fileBytes, hash })
 
-    const grew = {
-      daemon: residentBytes(stack.pid).peak - before.daemon,
-      shim: residentBytes(shim.pid).peak - before.shim,
-    }
-    const usage = await askShim(`${stack.dataFolder}/sandboxes/${sandbox.id}`, { do: 'usage' })
-    console.log(
-      `1 GiB (${runtime}): up ${rate(upMs)}, down ${rate(downMs)} MiB/s; daemon +${mib(grew.daemon)}, ` +
-        `shim +${mib(grew.shim)} MiB; sandbox peak ${mib(Number(usage['memoryPeakBytes']))} MiB`,
-    )
-    expect(grew.daemon).toBeLessThan(daemonGrowthBytes)
-    expect(grew.shim).toBeLessThan(shimGrowthBytes)
-    const metrics = await sandbox.metrics()
-    expect(metrics.oomKills).toBe(0)
-    expect(metrics.agent.residentBytes).toBeLessThan(16 * 1024 ** 2)
-    await deleteSandbox(stack, sandbox.id)
-    expect(await drill.difference()).toEqual({})
-  })
+      const grew = {
+        daemon: residentBytes(stack.pid).peak - before.daemon,
+        shim: residentBytes(shim.pid).peak - before.shim,
+      }
+      const usage = await askShim(`${stack.dataFolder}/sandboxes/${sandbox.id}`, { do: 'usage' })
+      console.log(
+        `1 GiB (${runtime}): up ${rate(upMs)}, down ${rate(downMs)} MiB/s; daemon +${mib(grew.daemon)}, ` +
+          `shim +${mib(grew.shim)} MiB; sandbox peak ${mib(Number(usage['memoryPeakBytes']))} MiB`,
+      )
+      expect(grew.daemon).toBeLessThan(daemonGrowthBytes)
+      expect(grew.shim).toBeLessThan(shimGrowthBytes)
+      const metrics = await sandbox.metrics()
+      expect(metrics.oomKills).toBe(0)
+      expect(metrics.agent.residentBytes).toBeLessThan(16 * 1024 ** 2)
+      await deleteSandbox(stack, sandbox.id)
+      expect(await drill.difference()).toEqual({})
+    },
+  )
 
   it.each(realRuntimes)(
     'that is cut off leaves the old file whole and nothing beside it (%s)',

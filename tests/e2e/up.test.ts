@@ -12,12 +12,16 @@ import { atollCommand, atollPath } from './command-line.ts'
 describe('atoll up', () => {
   const dataFolder = mkdtempSync('/tmp/atoll-')
   const home = join(dataFolder, 'home')
+  const daemons: (() => Promise<unknown>)[] = []
   afterAll(async () => {
+    await Promise.all(daemons.map((end) => end()))
     await reapLeftovers(dataFolder)
     rmSync(dataFolder, { recursive: true, force: true })
   })
 
-  it('starts on loopback, shows a key once, refuses a second one, and takes its sandboxes up again', async () => {
+  it('starts on loopback, shows a key once, refuses a second one, and takes its sandboxes up again', {
+    timeout: 120_000,
+  }, async () => {
     await shareTemplates(dataFolder)
     const port = await freePort()
     const first = await up(port)
@@ -25,7 +29,7 @@ describe('atoll up', () => {
     expect(statSync(config).mode & 0o777).toBe(0o600)
     const { apiKey } = JSON.parse(readFileSync(config, 'utf8')) as { apiKey: string }
     expect(apiKey).toMatch(/^atoll_/)
-    expect(first.said()).toMatch(/gvisor/i)
+    await until('it says what isolates', 30_000, () => (/gvisor/i.test(first.said()) ? true : undefined))
     // The saved config is all that the CLI needs.
     const plain = (argv: string[]) =>
       atollCommand({ url: '', apiKey: '', dataFolder }, argv, { env: { HOME: home } })
@@ -40,6 +44,7 @@ describe('atoll up', () => {
     expect(await first.end()).toBe(0)
     expect(first.said()).toMatch(/sandbox/i)
     const again = await up(port)
+    await until('it says what isolates', 30_000, () => (/gvisor/i.test(again.said()) ? true : undefined))
     expect(again.said()).not.toContain(apiKey)
     expect(await plain(['sandbox', 'exec', id, '--', 'echo', 'still here'])).toMatchObject({
       code: 0,
@@ -58,6 +63,11 @@ describe('atoll up', () => {
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
     child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text))
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+    const end = () => {
+      child.kill('SIGTERM')
+      return ended
+    }
+    daemons.push(end)
     await until('it answers', 60_000, async () => {
       if (child.exitCode !== null) throw new Error(`up ended with ${child.exitCode}: ${output}`)
       return await fetch(`http://127.0.0.1:${port}/v1/health`).then(
@@ -65,13 +75,7 @@ describe('atoll up', () => {
         () => undefined,
       )
     })
-    return {
-      said: () => output,
-      end: () => {
-        child.kill('SIGTERM')
-        return ended
-      },
-    }
+    return { said: () => output, end }
   }
 })
 
