@@ -43,7 +43,12 @@ export const exchange = (
       resolve({
         status: Number(headers[':status']),
         headers: passed(headers),
-        body: responseBody(stream, headers['content-length'], (error) => why(error, 'body')),
+        body: responseBody(
+          stream,
+          headers['content-length'],
+          () => session.http2.destroyed,
+          (error) => why(error, 'body'),
+        ),
       })
     })
     stream.once('error', (error) => reject(why(error, 'headers')))

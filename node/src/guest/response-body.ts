@@ -5,11 +5,13 @@ import { guestLimits } from './limits.ts'
 /**
  * The body of an answer as a Readable whose faults are AtollErrors.
  *
- * node:http2 ends a stream that was reset with NO_ERROR as if it were whole; what was announced is counted here.
+ * node:http2 ends streams that were lost as if they were whole (Node 24.21, measured): told apart here, and what
+ * was announced is counted.
  */
 export const responseBody = (
   stream: ClientHttp2Stream,
   announced: string | undefined,
+  isLost: () => boolean,
   toFault: (error: unknown) => Error,
 ): Readable => {
   const wanted = announced === undefined ? undefined : Number(announced)
@@ -35,6 +37,8 @@ export const responseBody = (
     if (!body.destroyed && !body.push(chunk)) stream.pause()
   })
   stream.once('end', () => {
+    // A session that is lost ends its streams as if they were whole, destroying them first.
+    if (stream.destroyed && isLost()) return fail(new Error('the session was lost'))
     if (wanted !== undefined && received !== wanted)
       return fail(new Error(`${received} of ${wanted} bytes came`))
     ended = true

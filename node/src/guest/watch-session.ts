@@ -16,7 +16,7 @@ export const watched = (http2: ClientHttp2Session): Watched => {
   let fault: AtollError | undefined
   const fail = (reason: AtollError): void => {
     fault ??= reason
-    http2.destroy()
+    http2.destroy(reason)
   }
   return { http2, watch: watchSession(http2, fail), fault: () => fault, fail }
 }

@@ -50,6 +50,10 @@ export const boot = async (
   const live = stack.adopt(liveOf(context, record.id, machine), ({ guest }) =>
     guest.close(new AtollError('guest_unreachable', `the start of ${record.id} failed`)),
   )
+  const giveUp = (): void =>
+    live.guest.close(new AtollError('canceled', `the start of ${record.id} was given up`))
+  signal.addEventListener('abort', giveUp, { once: true })
+  stack.defer(() => signal.removeEventListener('abort', giveUp))
   signal.throwIfAborted()
   await askHealth(live.guest, machineLimits.guestReadyMs)
   stage('guestMs')
@@ -57,6 +61,7 @@ export const boot = async (
   await adopt(context, live, record)
   stage('adoptMs')
   signal.throwIfAborted()
+  signal.removeEventListener('abort', giveUp)
   stack.move()
   for (const [name, ms] of Object.entries(machine.timings)) timings[`machine.${name}`] = round(ms)
   return { live, timings }

@@ -25,6 +25,18 @@ export interface Ran {
   readonly firstOffset: number | undefined
 }
 
+/** The fields of JSON answers that cases look at; a case that needs one fails when it is not there. */
+export interface JsonBody {
+  readonly code: string
+  readonly state: string
+  readonly pid: number
+  readonly sandboxId: string
+  readonly log: { readonly start: number; readonly end: number }
+  readonly exit: Exit | null
+  readonly entries: readonly { readonly name: string; readonly path: string }[]
+  readonly processes: readonly { readonly id: string }[]
+}
+
 export interface Booted extends AsyncDisposable {
   readonly spec: MachineSpec
   readonly machine: Machine
@@ -34,7 +46,7 @@ export interface Booted extends AsyncDisposable {
   run(command: string | readonly string[], more?: Record<string, unknown>): Promise<Ran>
   /** Starts and does not wait. */
   start(id: string, command: string | readonly string[], more?: Record<string, unknown>): Promise<void>
-  json(method: GuestRequest['method'], path: string, body?: unknown): Promise<{ status: number; body: any }>
+  json(method: GuestRequest['method'], path: string, body?: unknown): Promise<{ status: number; body: JsonBody }>
   /** Reads an output stream to its end. */
   read(path: string): Promise<Ran>
 }
@@ -134,7 +146,8 @@ const commands = (guest: GuestConnection) => {
         } else if (frame.kind === 3) events.push(JSON.parse(Buffer.from(frame.payload).toString()))
       }
     }
-    if (response.status >= 300) throw new Error(`status ${response.status}: ${Buffer.concat(chunks)}`)
+    if (response.status >= 300)
+      throw new Error(`status ${response.status}: ${Buffer.concat(chunks).toString()}`)
     const last = events.at(-1)
     return { stdout: streams[1], stderr: streams[2], exit: last?.['exit'] as Exit, events, firstOffset }
   }
@@ -160,7 +173,8 @@ const commands = (guest: GuestConnection) => {
       })
       const chunks: Uint8Array[] = []
       for await (const chunk of answer.body) chunks.push(chunk)
-      if (answer.status !== 201) throw new Error(`status ${answer.status}: ${Buffer.concat(chunks)}`)
+      if (answer.status !== 201)
+        throw new Error(`status ${answer.status}: ${Buffer.concat(chunks).toString()}`)
     },
     read: (path: string) => read({ method: 'GET', path }),
   }

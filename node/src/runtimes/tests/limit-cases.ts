@@ -1,3 +1,4 @@
+import { metricsSchema } from '@atoll/protocol'
 import { expect } from 'vitest'
 import type { Case } from '../conformance.ts'
 import type { Booted } from './bench.ts'
@@ -33,9 +34,10 @@ export const limitCases: Readonly<Record<string, Case>> = {
   'tells its limits by metrics': async (bench) => {
     await using box = await bench.boot()
     const { body } = await box.json('GET', '/v1/metrics')
-    expect(body.processes.limit).toBe(box.spec.limits.processes)
-    expect(body.memory.limitBytes).toBe(box.spec.limits.memoryBytes)
-    expect(body.disk.limitBytes).toBeGreaterThan(0)
+    const metrics = metricsSchema.parse(body)
+    expect(metrics.processes.limit).toBe(box.spec.limits.processes)
+    expect(metrics.memory.limitBytes).toBe(box.spec.limits.memoryBytes)
+    expect(metrics.disk.limitBytes).toBeGreaterThan(0)
   },
   'names memory as what ended a command, and goes on': async (bench) => {
     await using box = await bench.boot()

@@ -1,0 +1,126 @@
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { openRecords } from '../records/open.ts'
+import { simulatedWorld } from '../runtimes/simulated/world.ts'
+import { runIn, testNode, testSpec } from './test-node.ts'
+import { simulatedDriver } from '../runtimes/simulated/driver.ts'
+
+const stopLease = {
+  expiresAtMs: Date.now() + 600_000,
+  onTimeout: 'stop',
+  idle: null,
+  onHostLost: 'stop',
+} as const
+
+describe('a node daemon that comes back', () => {
+  it('takes back what runs, with its processes, and goes on with its events', async () => {
+    await using test = await testNode()
+    const spec = testSpec()
+    await test.node.create(spec)
+    await runIn(test.node, spec.id, ['sh', '-c', 'echo kept > file'])
+    const before = await test.node.events(0, 100)
+    const node = await test.restart()
+    expect(await node.get(spec.id)).toMatchObject({
+      state: 'running',
+      timings: { queueMs: expect.any(Number) },
+    })
+    expect(await runIn(node, spec.id, ['cat', 'file'])).toMatchObject({ stdout: 'kept\n' })
+    expect(await node.create(spec)).toMatchObject({ state: 'running' })
+    expect(test.world.started).toBe(1)
+    const events = await node.events(before.at(-1)?.seq ?? 0, 100)
+    expect(events.map(({ type }) => type)).toEqual(['recovered'])
+    expect((await node.delete(spec.id, 'deleted', 'me')).processes).toBeGreaterThan(0)
+    expect(test.world.machines.size).toBe(0)
+  })
+
+  it('ends the record of a machine that is gone, with the cause', async () => {
+    await using test = await testNode()
+    const spec = testSpec()
+    await test.node.create(spec)
+    test.world.machines.clear()
+    const node = await test.restart()
+    expect(await node.get(spec.id)).toMatchObject({ state: 'ended', ended: { cause: 'fault' } })
+    expect(await readdir(join(test.folder, 'sandboxes'))).toEqual([])
+  })
+
+  it('tells a host that was started anew, and believes no pid of before', async () => {
+    await using test = await testNode({ bootId: 'boot-1' })
+    const lost = testSpec()
+    const kept = testSpec({ lease: stopLease })
+    await test.node.create(lost)
+    await test.node.create(kept)
+    const node = await test.restart({ bootId: 'boot-2' })
+    expect(await node.get(lost.id)).toMatchObject({ state: 'ended', ended: { cause: 'host_lost' } })
+    expect(await node.get(kept.id)).toMatchObject({ state: 'stopped' })
+    expect(await readdir(join(test.folder, 'sandboxes'))).toEqual([kept.id])
+  })
+
+  it('frees what a creation left that the daemon did not survive', async () => {
+    await using test = await testNode()
+    const spec = testSpec()
+    await test.node.create(spec)
+    await test.node[Symbol.asyncDispose]()
+    const records = openRecords(test.folder)
+    const record = records.sandboxes.get(spec.id)!
+    expect(records.sandboxes.change(record, { state: 'creating', machine: null })).toBeDefined()
+    records.close()
+    const node = await test.restart()
+    expect(await node.get(spec.id)).toMatchObject({ state: 'ended', ended: { cause: 'create_failed' } })
+    expect(test.world.machines.size).toBe(0)
+    await expect(node.create(spec)).rejects.toMatchObject({ code: 'sandbox_ended' })
+  })
+
+  it('goes on with a deletion that was begun, with its own cause', async () => {
+    await using test = await testNode()
+    const spec = testSpec()
+    await test.node.create(spec)
+    await test.node[Symbol.asyncDispose]()
+    const records = openRecords(test.folder)
+    const record = records.sandboxes.get(spec.id)!
+    const ending = { cause: 'policy', by: 'key_x', message: 'a rule' } as const
+    records.sandboxes.change(record, { state: 'deleting', ending, stateDeadlineMs: 0 })
+    records.close()
+    const node = await test.restart()
+    await expect
+      .poll(async () => await node.get(spec.id), { timeout: 5_000 })
+      .toMatchObject({ state: 'ended', ended: { cause: 'policy', by: 'key_x' } })
+    expect(test.world.machines.size).toBe(0)
+  })
+
+  it('removes folders only when they are positively ours and nothing lives', async () => {
+    await using test = await testNode()
+    const spec = testSpec()
+    await test.node.create(spec)
+    const sandboxes = join(test.folder, 'sandboxes')
+    const foreign = join(sandboxes, 'sbx_aaaaaaaaaaaaaaaaaaaa')
+    const orphan = join(sandboxes, 'sbx_bbbbbbbbbbbbbbbbbbbb')
+    await mkdir(foreign)
+    await mkdir(join(sandboxes, 'notes'))
+    await mkdir(orphan)
+    const marker = { id: 'sbx_bbbbbbbbbbbbbbbbbbbb', runtime: 'simulated', bootId: 'another' }
+    await writeFile(join(orphan, 'sandbox.json'), JSON.stringify(marker))
+    const told = await test.node.reconcile({ dryRun: true })
+    expect(Object.fromEntries(told.map(({ directory, action }) => [directory, action]))).toEqual({
+      [foreign]: 'leave',
+      [join(sandboxes, 'notes')]: 'leave',
+      [orphan]: 'remove',
+    })
+    expect((await readdir(sandboxes)).length).toBe(4)
+    await test.node.reconcile({ dryRun: false })
+    expect((await readdir(sandboxes)).toSorted()).toEqual(
+      ['notes', 'sbx_aaaaaaaaaaaaaaaaaaaa', spec.id].toSorted(),
+    )
+    expect(await test.node.get(spec.id)).toMatchObject({ state: 'running' })
+  })
+
+  it('keeps records of a runtime that this build has no driver for', async () => {
+    await using test = await testNode()
+    const spec = testSpec()
+    await test.node.create(spec)
+    await test.restart({ drivers: [] })
+    const node = await test.restart({ drivers: [simulatedDriver({ world: test.world })] })
+    expect(await node.get(spec.id)).toMatchObject({ state: 'running' })
+    expect(simulatedWorld().machines.size).toBe(0)
+  })
+})
