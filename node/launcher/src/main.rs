@@ -16,6 +16,7 @@ use std::path::Path;
 const USAGE: &str = "usage: atoll-launcher run LAUNCH.json | atoll-launcher reap DIRECTORY | atoll-launcher --version";
 
 fn main() {
+    kernel::memory::give_back_large_buffers();
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let code = match words.as_slice() {

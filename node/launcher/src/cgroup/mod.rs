@@ -1,15 +1,16 @@
 //! The sandbox's cgroups, whichever version the host has.
 
 mod find;
+mod freeze;
+mod members;
 mod v1;
 mod v2;
 
 pub use find::{Host, find};
+pub use members::{below, members, release};
 
 use crate::fault::{Fault, Outcome};
 use crate::launch::{Delegate, Limits};
-use crate::record::Record;
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -161,66 +162,6 @@ impl Cgroups {
         }
     }
 
-    /// Freezes or thaws, and returns once that is in force.
-    pub fn set_frozen(&self, frozen: bool) -> Outcome<()> {
-        const LIMIT_MS: u64 = 2_000;
-        let (path, value, is_done): (PathBuf, &str, fn(&str) -> Option<bool>) = match self {
-            Self::V1(directories) => (
-                directories.of("freezer"),
-                v1::freezer_word(frozen),
-                v1::is_frozen,
-            ),
-            Self::V2(directory) => (
-                directory.path.clone(),
-                v2::freezer_word(frozen),
-                v2::is_frozen,
-            ),
-        };
-        let (write_to, read_from) = match self {
-            Self::V1(_) => (path.join("freezer.state"), path.join("freezer.state")),
-            Self::V2(_) => (path.join("cgroup.freeze"), path.join("cgroup.events")),
-        };
-        let fault = |error: &io::Error| {
-            Fault::os(
-                "freeze",
-                format!("write {value} to {}", write_to.display()),
-                error,
-            )
-        };
-        let since = crate::kernel::timer::monotonic_ms();
-        loop {
-            fs::write(&write_to, value).map_err(|error| fault(&error))?;
-            for _ in 0..20 {
-                let state = fs::read_to_string(&read_from).map_err(|error| fault(&error))?;
-                if is_done(&state) == Some(frozen) {
-                    return Ok(());
-                }
-                std::thread::sleep(std::time::Duration::from_micros(100));
-            }
-            if crate::kernel::timer::monotonic_ms() - since > LIMIT_MS {
-                return Err(Fault::new(
-                    "internal",
-                    "freeze",
-                    format!("cgroup did not reach {value} in {LIMIT_MS} ms"),
-                ));
-            }
-        }
-    }
-
-    pub fn is_frozen(&self) -> bool {
-        let (file, read): (PathBuf, fn(&str) -> Option<bool>) = match self {
-            Self::V1(directories) => (
-                directories.of("freezer").join("freezer.state"),
-                v1::is_frozen,
-            ),
-            Self::V2(directory) => (directory.path.join("cgroup.events"), v2::is_frozen),
-        };
-        fs::read_to_string(file)
-            .ok()
-            .and_then(|state| read(&state))
-            .unwrap_or(false)
-    }
-
     /// Threads of the sandbox, for their affinity.
     pub fn threads(&self) -> Vec<i32> {
         let files: Vec<PathBuf> = match self {
@@ -233,47 +174,6 @@ impl Cgroups {
         };
         files.iter().flat_map(|file| numbers(file)).collect()
     }
-}
-
-/// Processes in the recorded directories and whatever was made below them.
-pub fn members(record: &Record) -> BTreeSet<i32> {
-    let mut found = BTreeSet::new();
-    for path in &record.cgroups {
-        for directory in below(path) {
-            found.extend(numbers(&directory.join("cgroup.procs")));
-        }
-    }
-    found
-}
-
-/// Thaws what is frozen and asks cgroup2 to kill, by the record alone. Absent files are another version's.
-pub fn release(record: &Record) {
-    for path in &record.cgroups {
-        for (file, value) in [
-            ("freezer.state", "THAWED"),
-            ("cgroup.freeze", "0"),
-            ("cgroup.kill", "1"),
-        ] {
-            if path.join(file).exists() {
-                let _ = fs::write(path.join(file), value);
-            }
-        }
-    }
-}
-
-/// A directory and all below it, deepest first.
-pub fn below(path: &Path) -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    if let Ok(entries) = fs::read_dir(path) {
-        for entry in entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        {
-            all.extend(below(&entry.path()));
-        }
-        all.push(path.to_owned());
-    }
-    all
 }
 
 fn numbers(file: &Path) -> Vec<i32> {

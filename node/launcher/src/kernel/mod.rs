@@ -1,5 +1,6 @@
 //! Thin safe wrappers over system calls: the only folder with `unsafe`.
 
+pub mod affinity;
 pub mod loop_device;
 pub mod memory;
 pub mod mount;

@@ -2,7 +2,7 @@
 
 use crate::cgroup::Cgroups;
 use crate::fault::{AtStep, Fault, Outcome};
-use crate::kernel::process;
+use crate::kernel::affinity;
 use crate::launch::{Kind, Launch};
 
 /// Gives all threads of the runtime the launcher's own affinity back. A container keeps its few:
@@ -12,14 +12,14 @@ pub fn widen(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
     if launch.cpu_affinity_count.is_none() || launch.kind != Kind::Gvisor {
         return Ok(());
     }
-    let wide = process::affinity(0).at("affinity", "read the affinity")?;
+    let wide = affinity::affinity(0).at("affinity", "read the affinity")?;
     for _ in 0..PASSES {
         let mut narrow = 0;
         // A thread that is cloned while we look inherits what its parent had: look until none is found.
         for thread in cgroups.threads() {
-            if process::affinity(thread).is_ok_and(|set| !process::same_cpus(&set, &wide)) {
+            if affinity::affinity(thread).is_ok_and(|set| !affinity::same_cpus(&set, &wide)) {
                 narrow += 1;
-                let _ = process::set_affinity(thread, &wide);
+                let _ = affinity::set_affinity(thread, &wide);
             }
         }
         if narrow == 0 {

@@ -4,7 +4,7 @@ use super::{Context, RuntimeEnds};
 use crate::fault::{AtStep, Fault, Outcome};
 use crate::kernel::poll::Interest;
 use crate::kernel::process::{self, End, Forked};
-use crate::kernel::{mount, timer};
+use crate::kernel::{affinity, mount, timer};
 use crate::launch::{Command, Kind, Launch};
 use serde_json::Value;
 use std::fs::{self, OpenOptions};
@@ -129,9 +129,9 @@ fn enter(context: &Context, fds: [RawFd; 3], parent: i32) -> Outcome<()> {
     }
     process::set_timer_slack_ns(context.launch.timer_slack_ns).at(STEP, "set the timer slack")?;
     if let Some(count) = context.launch.cpu_affinity_count {
-        let all = process::affinity(0).at(STEP, "read the affinity")?;
-        let some = process::some_cpus(&all, count, process::pid().unsigned_abs() as usize);
-        process::set_affinity(0, &some).at(STEP, "set the affinity")?;
+        let all = affinity::affinity(0).at(STEP, "read the affinity")?;
+        let some = affinity::some_cpus(&all, count, process::pid().unsigned_abs() as usize);
+        affinity::set_affinity(0, &some).at(STEP, "set the affinity")?;
     }
     // Lowering it needs CAP_SYS_RESOURCE, which a host may not have: then the kernel chooses as it does by default.
     let adjusted = fs::write(
