@@ -25,6 +25,7 @@ conformance('simulated', () => simulatedDriver({ world }), {
     'has no network but loopback': noKernel,
     'gives its root no right over kernel or host': noKernel,
     'does not let a command reach the agent or end it': noTree,
+    'does not let root inside end the agent': noTree,
     'lets the user become root by sudo, as the image says': noKernel,
     'shows commands nothing of its own folders on the host': noKernel,
   },
