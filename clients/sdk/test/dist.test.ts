@@ -40,7 +40,7 @@ const runOn = async (
 }
 
 describe('the built file', () => {
-  beforeAll(() => run(process.execPath, ['build.ts'], { cwd: folder }))
+  beforeAll(() => run(process.execPath, ['../../scripts/build-sdk.ts'], { cwd: folder }))
 
   it('runs on the Node of this repository', async () => {
     expect(await runOn(process.execPath)).toMatchObject({ stdout: 'hello\n', code: 0, refused: true })

@@ -6,9 +6,9 @@ import { promisify } from 'node:util'
 import { rolldown } from 'rolldown'
 
 /** Builds dist/: one file of JavaScript for every platform with `fetch`, and its declarations. */
-const folder = dirname(fileURLToPath(import.meta.url))
+const root = fileURLToPath(new URL('..', import.meta.url))
+const folder = join(root, 'clients/sdk')
 const dist = join(folder, 'dist')
-const root = join(folder, '../..')
 
 const bundle = async (): Promise<void> => {
   // `neutral`: nothing of Node may slip in, so that browsers, Bun and Deno take the same file.
