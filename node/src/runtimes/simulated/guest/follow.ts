@@ -1,6 +1,6 @@
 import { encodeOutputFrame, frameKinds, limits, maxFrameBytes } from '@atoll/protocol'
 import type { OutputLog, Piece } from './log.ts'
-import type { SimulatedProcess } from './processes.ts'
+import type { SimulatedProcess } from './simulated-process.ts'
 
 const event = (offset: number, data: unknown): Uint8Array =>
   encodeOutputFrame({ kind: frameKinds.event, offset, payload: Buffer.from(JSON.stringify(data)) })

@@ -9,7 +9,8 @@ import {
 } from '@atoll/protocol'
 import { answerJson, type Call, readBody } from './call.ts'
 import { outputStream } from './follow.ts'
-import { type SimulatedProcess, startProcess } from './processes.ts'
+import { startProcess } from './processes.ts'
+import type { SimulatedProcess } from './simulated-process.ts'
 
 /** Everything under /v1/processes. */
 export const processRoutes = async (call: Call, rest: readonly string[]): Promise<void> => {

@@ -2,26 +2,14 @@ import { isDeepStrictEqual } from 'node:util'
 import { AtollError, type Exit, limits, type Process, type StartProcess } from '@atoll/protocol'
 import type { GuestState } from './state.ts'
 import type { Invocation } from './invocation.ts'
-import { type OutputLog, outputLog } from './log.ts'
+import { outputLog } from './log.ts'
 import { findProgram } from './programs.ts'
+import type { SimulatedProcess } from './simulated-process.ts'
 import { stdinPipe } from './stdin.ts'
 import { find, normalPath, users } from './tree.ts'
 
 /** Ended processes that are remembered, oldest forgotten first. */
 const endedKept = 1_024
-
-/** A command that runs or ran in a simulated guest. */
-export interface SimulatedProcess {
-  readonly id: string
-  readonly log: OutputLog
-  readonly stdin: ReturnType<typeof stdinPipe>
-  /** Resolves with the record once it has ended. */
-  readonly ended: Promise<Process>
-  record(): Process
-  /** Ends it by a signal of the API; false when it has ended. */
-  signal(name: string): boolean
-  readonly body: StartProcess
-}
 
 /** Starts a process, or answers with the one of the same id and body. */
 export const startProcess = (

@@ -1,5 +1,5 @@
 import type { Identity } from '../../../guest/calls.ts'
-import type { SimulatedProcess } from './processes.ts'
+import type { SimulatedProcess } from './simulated-process.ts'
 import type { Tree } from './tree.ts'
 
 /** All that a simulated guest is. */
