@@ -32,6 +32,8 @@ pub enum Root {
 /// Capabilities inside the namespace: chown, dac_override, fowner, fsetid, setfcap.
 const CAPABILITIES: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 31;
 const LAST_CAPABILITY: i32 = 63;
+const PANICKED: i32 = 101;
+const ABORTED: i32 = 127;
 
 /// Runs the work in the jail; the answer is its exit code.
 pub fn run(jail: &Jail, work: impl FnOnce() -> i32) -> Outcome<i32> {
@@ -122,7 +124,14 @@ fn inner(jail: &Jail, work: impl FnOnce() -> i32) -> i32 {
         return fail(&internal("fork in the jail", &io::Error::last_os_error()));
     }
     if child > 0 {
-        return wait(child).unwrap_or_else(|failure| fail(&failure));
+        return match wait(child) {
+            // Process 1 takes no SIGABRT: an allocation that failed and a panic end in these.
+            Ok(code @ (PANICKED | ABORTED)) => fail(&Failure::invalid(format!(
+                "the unpacker ran out of memory or found itself broken (exit code {code}); the archive is damaged or hostile"
+            ))),
+            Ok(code) => code,
+            Err(failure) => fail(&failure),
+        };
     }
     die_with_parent();
     if let Err(failure) = confine(jail) {
@@ -241,8 +250,7 @@ fn wait(child: libc::pid_t) -> Outcome<i32> {
     let signal = libc::WTERMSIG(status);
     let reason = match signal {
         libc::SIGSYS => "it made a system call that is not on its list".to_owned(),
-        libc::SIGXCPU => "its CPU time is used up (cpuSeconds)".to_owned(),
-        libc::SIGABRT => "it ran out of memory or found itself broken".to_owned(),
+        libc::SIGKILL => "its CPU time is used up (cpuSeconds), or the host killed it".to_owned(),
         _ => format!("signal {signal}"),
     };
     Err(Failure::invalid(format!(

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { copyFile, mkdir, readdir } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BuildEvent, Step } from '@atoll/protocol'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -8,6 +8,7 @@ import { gvisorDriver } from '../../runtimes/gvisor/driver.ts'
 import { ensureBase } from '../ensure-base.ts'
 import type { ImageRecord } from '../image-record.ts'
 import { openImageStore } from '../image-store.ts'
+import { removeTree } from '../remove-tree.ts'
 import { type TestStore, leftovers, openTestStore, tarOf, whyNot } from '../test-store.ts'
 import { type BuildDeps, buildTemplate } from './build-template.ts'
 import { openGuestSandboxes } from './open-guest-sandbox.ts'
@@ -24,6 +25,7 @@ describe.skipIf(skip !== undefined)('buildTemplate on gVisor', () => {
   let context: TestStore
   let deps: BuildDeps
   let base: ImageRecord
+  let directory: string
   const signal = AbortSignal.timeout(300_000)
 
   beforeAll(async () => {
@@ -41,12 +43,15 @@ describe.skipIf(skip !== undefined)('buildTemplate on gVisor', () => {
       stateFolder: '/run/atoll-test/gvisor',
       cgroupParent: 'atoll-test',
     })
-    const directory = '/tmp/atoll-builds'
-    await mkdir(directory, { recursive: true, mode: 0o700 })
+    // Short: sockets lie in it.
+    directory = await mkdtemp('/tmp/atb-')
     deps = { store, openSandbox: openGuestSandboxes({ store, driver: async () => driver, directory }) }
   })
 
-  afterAll(() => context[Symbol.asyncDispose]())
+  afterAll(async () => {
+    await removeTree(directory)
+    await context[Symbol.asyncDispose]()
+  })
 
   const build = async (steps: readonly Step[], contextPath: string | null) => {
     const events: BuildEvent[] = []
@@ -96,7 +101,7 @@ describe.skipIf(skip !== undefined)('buildTemplate on gVisor', () => {
       true,
     ])
     expect(await leftovers(context)).toEqual([])
-    expect(await readdir('/tmp/atoll-builds')).toEqual([])
+    expect(await readdir(directory)).toEqual([])
   })
 
   test('ends a command at its limit and says which', async () => {
