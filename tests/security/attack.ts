@@ -8,7 +8,7 @@ export interface Attack {
   readonly inside: string
   readonly gvisor: Expected
   readonly container: Expected
-  /** Where root by sudo meets another refusal than the unprivileged user. */
+  /** Where root meets another refusal than the unprivileged user. */
   readonly root?: { readonly gvisor?: Expected; readonly container?: Expected }
   /**
    * The negative twin (run-attacks.ts): the same attack by root on the host with the sandbox removed, in `namespaces`

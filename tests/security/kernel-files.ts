@@ -86,7 +86,7 @@ export const kernelFiles: readonly Attack[] = [
   {
     name: 'kallsyms addresses',
     inside:
-      'line = read_from("/proc/kallsyms", 16)\nreturn "zeros" if line.startswith(b"0" * 16) else "addresses"',
+      'line = read_from("/proc/kallsyms", 16)\nif not line: return "empty"\nreturn "zeros" if line.startswith(b"0" * 16) else "addresses"',
     gvisor: absent,
     container: [...absent, 'zeros', 'empty'],
     noTwin: 'kptr_restrict hides them from everybody on most hosts',
@@ -103,7 +103,7 @@ export const kernelFiles: readonly Attack[] = [
   {
     name: 'block devices',
     inside:
-      'return ",".join(p for p in glob.glob("/dev/*") if os.stat(p).st_mode & 0o170000 == 0o60000) or "none"',
+      'return ",".join(p for p in glob.glob("/dev/*") if os.lstat(p).st_mode & 0o170000 == 0o60000) or "none"',
     gvisor: 'none',
     container: 'none',
     twin: 'namespaces',
@@ -183,6 +183,7 @@ export const kernelFiles: readonly Attack[] = [
     container: denied,
     twin: 'namespaces',
     why: 'gVisor lists it to everybody; what counts is that the channel in it cannot be opened: the next case',
+    root: { container: 'listed' },
   },
   {
     name: "the agent's channel by /proc/1/fd",

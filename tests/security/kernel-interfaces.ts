@@ -41,12 +41,13 @@ export const kernelInterfaces: readonly Attack[] = [
   },
   {
     name: 'netlink netfilter socket',
-    inside: 'socket.socket(16, socket.SOCK_RAW, 12).send(bytes([20,0,0,0,0,10,5,0])+bytes(12))',
+    inside:
+      's = socket.socket(16, socket.SOCK_RAW, 12)\ns.settimeout(2)\ns.send(struct.pack("IHHII", 20, 0x0a01, 0x0301, 1, 0) + bytes(4))\nkind, code = struct.unpack_from("4xH10xi", s.recv(4096))\nif kind == 2 and code < 0: raise OSError(-code, "refused")',
     gvisor: ['EPROTONOSUPPORT', 'EPERM'],
-    container: ['EPERM', 'EACCES', 'EPROTONOSUPPORT', '20'],
+    container: ['EPERM', 'EACCES', 'EPROTONOSUPPORT'],
     root: { gvisor: ['EPROTONOSUPPORT', 'EPERM'] },
     twin: 'namespaces',
-    why: 'nf_tables: a favourite of exploits; the socket alone does nothing without CAP_NET_ADMIN, which the kernel answers in the reply',
+    why: 'nf_tables: a favourite of exploits; lists the tables; the kernel's reply is what counts',
   },
   {
     name: 'ptrace PID 1',
@@ -58,7 +59,8 @@ export const kernelInterfaces: readonly Attack[] = [
   },
   {
     name: 'process_vm_readv of PID 1',
-    inside: 'syscall(310, 1, ctypes.create_string_buffer(16), 1, ctypes.create_string_buffer(16), 1, 0)',
+    inside:
+      'own = ctypes.create_string_buffer(16)\nlocal = struct.pack("QQ", ctypes.addressof(own), 16)\nremote = struct.pack("QQ", 0x400000, 16)\nsyscall(310, 1, local, 1, remote, 1, 0)',
     gvisor: ['EPERM', 'ENOSYS', 'EFAULT'],
     container: ['EPERM', 'ENOSYS'],
     twin: 'namespaces',
@@ -83,7 +85,7 @@ export const kernelInterfaces: readonly Attack[] = [
   {
     name: 'open_by_handle_at',
     inside: 'syscall(304, os.open("/", 0), struct.pack("II", 8, 1) + bytes(8), 0)',
-    gvisor: ['EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EPERM'],
+    gvisor: ['ENOTSUP', 'ENOSYS', 'EPERM'],
     container: 'EPERM',
     twin: 'host',
     why: 'the shocker escape: opens any inode of a mounted filesystem',
@@ -181,8 +183,8 @@ export const kernelInterfaces: readonly Attack[] = [
     name: 'name_to_handle_at',
     inside:
       'syscall(303, -100, b"/\\0", ctypes.create_string_buffer(bytes([128,0,0,0])+bytes(200)), ctypes.create_string_buffer(8), 0)\nreturn "answered"',
-    gvisor: ['EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'],
-    container: ['EPERM', 'answered', 'EOPNOTSUPP'],
+    gvisor: ['ENOTSUP', 'ENOSYS'],
+    container: ['EPERM', 'answered', 'ENOTSUP'],
     noTwin: 'the container may answer it as well',
     why: 'a handle is harmless while open_by_handle_at is refused',
   },

@@ -11,7 +11,7 @@ const attacks: readonly Attack[] = [...kernelCalls, ...kernelInterfaces, ...kern
 attackEach('kernel surface', ({ runtime, create }) => {
   describe.each([
     { who: 'the user', asRoot: false },
-    { who: 'root by sudo', asRoot: true },
+    { who: 'root', asRoot: true },
   ])('as $who', ({ asRoot }) => {
     let outcomes: Outcomes
     beforeAll(async () => {

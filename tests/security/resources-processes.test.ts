@@ -33,7 +33,7 @@ attackEach('processes', ({ create }) => {
   })
 
   it('negative twin: a wider limit lets the same program go on', async () => {
-    const wide = await create({ limits: { processes: processLimit * 4 } })
+    const wide = await create({ limits: { processes: processLimit * 4, memoryMib: 2_048 } })
     const result = await wide.run(['python3', '-c', forkAll(processLimit * 3)])
     expect(result.stdout.trim()).toBe(`${processLimit * 3} none`)
     expect(result.exit.limits).not.toContain('processes')

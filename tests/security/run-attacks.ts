@@ -12,7 +12,7 @@ const tableTimeoutMs = 120_000
 /** What each attack of a table came to, by name. */
 export type Outcomes = ReadonlyMap<string, string>
 
-/** Runs a table inside a sandbox, as its user or as root by sudo. */
+/** Runs a table inside a sandbox, as its user or as its root. */
 export const runInside = async (
   sandbox: Sandbox,
   attacks: readonly Attack[],
@@ -20,7 +20,7 @@ export const runInside = async (
 ): Promise<Outcomes> => {
   await sandbox.files.write('/tmp/probe.py', await readFile(probe), { user: 'user' })
   await sandbox.files.write('/tmp/attacks.json', JSON.stringify(attacks), { user: 'user' })
-  const argv = [...(asRoot ? [] : []), 'python3', '/tmp/probe.py', '/tmp/attacks.json']
+  const argv = ['python3', '/tmp/probe.py', '/tmp/attacks.json']
   const result = await sandbox.run(argv, { user: asRoot ? 'root' : 'user', timeoutMs: tableTimeoutMs })
   if (!result.ok) throw new Error(`the probe itself failed: ${JSON.stringify(result.exit)} ${result.stderr}`)
   return parse(result.stdout)

@@ -1,29 +1,36 @@
-import { beforeAll, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Sandbox } from '@atoll/sdk'
 import { attackEach } from './battery.ts'
 
 attackEach('signals', ({ create }) => {
-  let sandbox: Sandbox
-  beforeAll(async () => {
-    sandbox = await create()
+  let sandbox: Sandbox | undefined
+  const box = (): Sandbox => sandbox ?? expect.fail('no sandbox')
+  beforeEach(async () => {
+    sandbox ??= await create()
+  })
+  // An attack that worked leaves a dead or frozen sandbox: the next one is judged on another.
+  afterEach(({ task }) => {
+    if (task.result?.state === 'fail') sandbox = undefined
   })
   const alive = async (): Promise<void> => {
-    expect((await sandbox.run('echo alive')).stdout).toBe('alive\n')
-    expect((await sandbox.refresh()).state).toBe('running')
+    expect((await box().run('echo alive', { deadlineMs: 8_000 })).stdout).toBe('alive\n')
+    expect((await box().refresh()).state).toBe('running')
   }
 
   describe.each(['user', 'root'])('as %s', (user) => {
     it.each(['KILL', 'STOP', 'TERM', 'SEGV', 'HUP', 'ABRT'])(
       'kill -%s 1 does nothing to the agent',
       async (name) => {
-        await sandbox.run(`kill -${name} 1`, { user })
+        await box()
+          .run(`kill -${name} 1`, { user, deadlineMs: 8_000 })
+          .catch(() => undefined)
         await alive()
       },
     )
 
     it('kill -9 -1 ends what is there and nothing of ours', async () => {
-      const other = await sandbox.start(['sleep', '60'], { user })
-      const storm = await sandbox.run('kill -9 -1; sleep 1', { user, timeoutMs: 10_000 })
+      const other = await box().start(['sleep', '60'], { user })
+      const storm = await box().run('kill -9 -1; sleep 1', { user, timeoutMs: 10_000 })
       expect(storm.exit.timedOut).toBe(false)
       expect((await other.wait()).signal).toBe('SIGKILL')
       await alive()
@@ -38,7 +45,7 @@ while time.time() < end:
     for name in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGCONT, signal.SIGTERM):
         try: os.kill(1, name)
         except PermissionError: pass`
-      const running = sandbox.run(['python3', '-c', storm], { user, timeoutMs: 20_000 })
+      const running = box().run(['python3', '-c', storm], { user, timeoutMs: 20_000 })
       const started = Date.now()
       await alive()
       expect(Date.now() - started).toBeLessThan(5_000)
@@ -48,24 +55,22 @@ while time.time() < end:
   })
 
   it('a stopped process tree is ended by its deadline all the same', async () => {
-    const result = await sandbox.run('sleep 50 & kill -STOP $!; kill -STOP $$', { timeoutMs: 1_500 })
+    const result = await box().run('sleep 50 & kill -STOP $!; kill -STOP $$', { timeoutMs: 1_500 })
     expect(result.exit.timedOut).toBe(true)
     expect(result.exit.signal).toBe('SIGKILL')
   })
 
   it('negative twin: the same kill ends a process that is not PID 1', async () => {
-    const victim = await sandbox.start(['sleep', '60'])
+    const victim = await box().start(['sleep', '60'])
     const { pid } = await victim.info()
-    await sandbox.run(`kill -KILL ${pid}`)
+    await box().run(`kill -KILL ${pid}`)
     expect((await victim.wait()).signal).toBe('SIGKILL')
   })
 
   it('reports the code and signal of each, and steals none, under orphans', async () => {
-    const orphans = await sandbox.start(
-      'for i in $(seq 1 200); do (sh -c "exit $((i % 7))" &); done; sleep 1',
-    )
+    const orphans = await box().start('for i in $(seq 1 200); do (sh -c "exit $((i % 7))" &); done; sleep 1')
     const codes = await Promise.all(
-      [0, 1, 2, 42, 126, 127, 255].map(async (code) => [code, (await sandbox.run(`exit ${code}`)).exit.code]),
+      [0, 1, 2, 42, 126, 127, 255].map(async (code) => [code, (await box().run(`exit ${code}`)).exit.code]),
     )
     for (const [asked, got] of codes) expect(got).toBe(asked)
     await orphans.wait()
