@@ -27,11 +27,11 @@ describe('the command line on a terminal', () => {
         ['sandbox', 'shell', sandbox.id],
         [
           ['$ ', 'stty size; echo "tty is $(tty)"\r'],
-          ['tty is /dev/pts/', 'sleep 100; echo "after $?"\r'],
-          ['sleep 100', '\x03'],
-          // A shell that got the interrupt itself does not go on with the line: both are right here.
-          ['$ ', 'echo "still $((40 + 2))"\r'],
-          ['still 42', 'exit 17\r'],
+          // The interrupt is typed once the program runs: before that it is the shell's own.
+        ['tty is /dev/pts/', 'sh -c "echo begun-$((1 + 1)); sleep 100"\r'],
+        ['begun-2', '\x03'],
+        ['$ ', 'echo "still $((40 + 2))"\r'],
+        ['still 42', 'exit 17\r'],
         ],
       )
       expect(transcript).toContain('33 101')
