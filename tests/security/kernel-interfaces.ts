@@ -47,7 +47,7 @@ export const kernelInterfaces: readonly Attack[] = [
     container: ['EPERM', 'EACCES', 'EPROTONOSUPPORT'],
     root: { gvisor: ['EPROTONOSUPPORT', 'EPERM'] },
     twin: 'namespaces',
-    why: 'nf_tables: a favourite of exploits; lists the tables; the kernel's reply is what counts',
+    why: 'nf_tables: a favourite of exploits; lists the tables, and what the kernel answers is what counts',
   },
   {
     name: 'ptrace PID 1',

@@ -22,7 +22,7 @@ export const pidsOf = (
 
 /** One line of /proc/pid/status. */
 export const statusLine = (pid: number | string, name: string): string => {
-  const found = new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  const found = new RegExp(`^${name}:[ \\t]*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
   if (found?.[1] === undefined) throw new Error(`process ${pid} has no ${name} in its status`)
   return found[1]
 }
