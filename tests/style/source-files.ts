@@ -74,4 +74,5 @@ export const isTest = (path: string): boolean =>
   path.endsWith('.test.ts') ||
   path.startsWith('tests/') ||
   /(^|\/)tests?\//.test(path) ||
+  /(^|\/)test-[a-z-]+\.ts$/.test(path) ||
   path.endsWith('conformance.ts')

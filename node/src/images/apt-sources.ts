@@ -1,4 +1,4 @@
-import { runTool } from './run-tool.ts'
+import { runTool } from '../host/run-tool.ts'
 
 const listMs = 30_000
 

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import type { ImageStore } from './image-store.ts'
 import { type UnpackReport, unpackReportSchema } from './image-record.ts'
 import { imageLimits } from './limits.ts'
-import { lastLines, runTool } from './run-tool.ts'
+import { lastLines, runTool } from '../host/run-tool.ts'
 
 /** What an archive is taken for: a whole root, a layer with whiteouts, or files and directories alone. */
 export type ArchiveFlavour = 'root' | 'layer' | 'plain'

@@ -12,9 +12,6 @@ export const imageLimits = {
   packMs: 30 * 60_000,
   /** mmdebstrap, with its downloads. */
   bootstrapMs: 20 * 60_000,
-  /** What a tool may say before the rest is dropped. */
-  toolAnswerBytes: 64 * 1024,
-  toolErrorBytes: 16 * 1024,
   /** An image's record. */
   recordBytes: 256 * 1024,
   /** Manifests, indexes and configs of OCI images. */

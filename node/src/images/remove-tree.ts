@@ -1,4 +1,4 @@
-import { runTool } from './run-tool.ts'
+import { runTool } from '../host/run-tool.ts'
 
 const removeMs = 10 * 60_000
 

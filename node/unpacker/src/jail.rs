@@ -2,9 +2,10 @@
 //! work runs in own user, process, network, IPC and UTS namespaces as an unprivileged host id, in
 //! a root that holds nothing but the target, and without a way to mount anything (invariant 8).
 use crate::failure::{Failure, Outcome};
+use crate::kernel::{die_with_parent, internal, limit, mount, pipe, remount, step, text};
 use crate::limits::{ID_COUNT, OPEN_FILES};
 use crate::seccomp;
-use crate::tree::{check, owned};
+use crate::tree::check;
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -256,67 +257,4 @@ fn wait(child: libc::pid_t) -> Outcome<i32> {
     Err(Failure::invalid(format!(
         "the unpacker was ended: {reason}; the archive is damaged or hostile"
     )))
-}
-
-fn mount(
-    source: Option<&CStr>,
-    target: &CStr,
-    kind: Option<&CStr>,
-    flags: libc::c_ulong,
-    data: Option<&CStr>,
-) -> Outcome<()> {
-    let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
-    // SAFETY: all strings live over the call.
-    let result = unsafe {
-        libc::mount(
-            pointer(source),
-            target.as_ptr(),
-            pointer(kind),
-            flags,
-            pointer(data).cast(),
-        )
-    };
-    check(result).map_err(|error| internal(&format!("mount {}", target.to_string_lossy()), &error))
-}
-
-fn remount(target: &CStr, flags: libc::c_ulong) -> Outcome<()> {
-    mount(None, target, None, libc::MS_REMOUNT | libc::MS_BIND | flags, None)
-}
-
-fn limit(resource: libc::__rlimit_resource_t, value: u64) -> Outcome<()> {
-    let limit = libc::rlimit {
-        rlim_cur: value,
-        rlim_max: value,
-    };
-    // SAFETY: the limit lives over the call.
-    step("set a resource limit", unsafe {
-        libc::setrlimit(resource, &raw const limit)
-    })
-}
-
-fn die_with_parent() {
-    // SAFETY: no memory is passed.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
-}
-
-fn pipe() -> Outcome<(OwnedFd, OwnedFd)> {
-    let mut ends = [0; 2];
-    // SAFETY: the array has room for both descriptors.
-    step("make a pipe", unsafe {
-        libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC)
-    })?;
-    let end = |fd| owned(fd).map_err(|error| internal("hold a pipe", &error));
-    Ok((end(ends[0])?, end(ends[1])?))
-}
-
-fn step(act: &str, result: i32) -> Outcome<()> {
-    check(result).map_err(|error| internal(act, &error))
-}
-
-fn internal(act: &str, error: &io::Error) -> Failure {
-    Failure::internal(format!("cannot {act}: {error}"))
-}
-
-fn text(path: &str) -> Outcome<CString> {
-    CString::new(path).map_err(|_| Failure::internal("a path holds a NUL byte"))
 }

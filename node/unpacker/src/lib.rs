@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod decode;
 pub mod failure;
 pub mod jail;
+mod kernel;
 pub mod limits;
 pub mod pack;
 pub mod pax;

@@ -1,6 +1,10 @@
 import { spawn } from 'node:child_process'
 import { AtollError, scrub } from '@atoll/protocol'
-import { imageLimits } from './limits.ts'
+
+/** Bytes kept of what a tool answers. */
+const toolAnswerBytes = 64 * 1024
+/** Bytes kept of a tool's standard error. */
+export const toolErrorBytes = 16 * 1024
 
 /** One run of a program to its end. */
 export interface ToolRun {
@@ -43,8 +47,8 @@ export const runTool = async (run: ToolRun): Promise<ToolAnswer> => {
   try {
     const { stdout: output, stderr: errors } = child
     if (output === null || errors === null) throw new AtollError('internal', `cannot ${run.act}: no pipes`)
-    const stdout = collect(output, imageLimits.toolAnswerBytes)
-    const stderr = collect(errors, imageLimits.toolErrorBytes, run.onLine)
+    const stdout = collect(output, toolAnswerBytes)
+    const stderr = collect(errors, toolErrorBytes, run.onLine)
     const end = await new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
       child.once('error', reject)
       child.once('close', (code, signal) => resolve({ code, signal }))
