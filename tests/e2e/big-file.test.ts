@@ -7,6 +7,7 @@ import { residentBytes, resetPeak } from './host-processes.ts'
 import { askShim, machineParts } from './machine-parts.ts'
 
 const fileBytes = 1024 ** 3
+const full = process.env['ATOLL_DRILL_FULL'] === '1'
 const chunkBytes = 1024 ** 2
 /** What a GiB in flight may add to the daemon and to the shim. */
 const daemonGrowthBytes = 96 * 1024 ** 2

@@ -28,10 +28,10 @@ describe('the command line on a terminal', () => {
         [
           ['$ ', 'stty size; echo "tty is $(tty)"\r'],
           // The interrupt is typed once the program runs: before that it is the shell's own.
-        ['tty is /dev/pts/', 'sh -c "echo begun-$((1 + 1)); sleep 100"\r'],
-        ['begun-2', '\x03'],
-        ['$ ', 'echo "still $((40 + 2))"\r'],
-        ['still 42', 'exit 17\r'],
+          ['tty is /dev/pts/', 'sh -c "echo begun-$((1 + 1)); sleep 100"\r'],
+          ['begun-2', '\x03'],
+          ['$ ', 'echo "still $((40 + 2))"\r'],
+          ['still 42', 'exit 17\r'],
         ],
       )
       expect(transcript).toContain('33 101')

@@ -4,8 +4,8 @@ import { copyFileSync, mkdirSync, realpathSync, statSync, symlinkSync, writeFile
 import { basename, dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
-/** What the small image can run: the host's own dash, cat and ls with the libraries that they need. */
-const programs = ['/bin/dash', '/bin/cat', '/bin/ls', '/usr/bin/id']
+/** What the small image can run: the host's own programs with the libraries that they need. */
+const programs = ['/bin/dash', '/bin/cat', '/bin/ls', '/bin/mkdir', '/bin/date', '/bin/sleep', '/usr/bin/id']
 
 /** The config that the image carries. */
 export const smallConfig = {

@@ -3,14 +3,20 @@ import { join } from 'node:path'
 import type { BuildEvent, BuildInput, Step } from '@atoll/sdk'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Drill, small, startDrill } from './drill.ts'
-import { tarOf } from './small-image.ts'
+import { makeSmallRoot, tarOf } from './small-image.ts'
 
 describe('the steps of a build', () => {
   let drill: Drill
   let context: string
   const folder = mkdtempSync('/tmp/atoll-steps-')
+  const contextFolder = join(folder, 'context')
   beforeAll(async () => {
     drill = await startDrill()
+    // A small parent: what a step costs grows with what stands below it, and what it does does not.
+    makeSmallRoot(join(folder, 'root'))
+    const { sha256: upload } = await drill.stack.atoll.templates.upload(tarOf(join(folder, 'root')))
+    const handle = await drill.stack.atoll.templates.build({ name: 'small', source: { type: 'tar', upload } })
+    await handle.wait()
     context = await contextWith('first')
   })
   afterAll(async () => {
@@ -19,9 +25,9 @@ describe('the steps of a build', () => {
   })
 
   const contextWith = async (text: string): Promise<string> => {
-    mkdirSync(join(folder, 'app'), { recursive: true })
-    writeFileSync(join(folder, 'app/main.py'), `print("${text}")\n`)
-    return (await drill.stack.atoll.templates.upload(tarOf(folder))).sha256
+    mkdirSync(join(contextFolder, 'app'), { recursive: true })
+    writeFileSync(join(contextFolder, 'app/main.sh'), `echo "${text}"\n`)
+    return (await drill.stack.atoll.templates.upload(tarOf(contextFolder))).sha256
   }
 
   const steps: Step[] = [
@@ -33,15 +39,15 @@ describe('the steps of a build', () => {
     },
     { type: 'copy', from: 'app', to: '/srv/app/code' },
     { type: 'workdir', path: '/srv/app' },
-    { type: 'run', shell: 'python3 code/main.py && cat made && pwd' },
-    { type: 'user', user: 'user' },
+    { type: 'run', shell: 'sh code/main.sh && cat made && pwd' },
+    { type: 'user', user: 'nobody' },
   ]
 
   const build = async (more: Partial<BuildInput> = {}): Promise<BuildEvent[]> => {
     const log: BuildEvent[] = []
     const handle = await drill.stack.atoll.templates.build({
       name: 'stepped',
-      source: { type: 'template', name: 'base' },
+      source: { type: 'template', name: 'small' },
       steps,
       context,
       ...more,
@@ -65,8 +71,8 @@ describe('the steps of a build', () => {
     expect(textOf(log)).toContain('first\nmade\n/srv/app\n')
     expect(stepsOf(log).map(({ step }) => step)).toEqual([...new Set(stepsOf(log).map(({ step }) => step))])
     expect(stepsOf(log).some(({ cached }) => cached)).toBe(false)
-    expect(await inside('pwd; id -un; echo $PLACE; python3 code/main.py; cat made')).toBe(
-      '/srv/app\nuser\n/srv/app\nfirst\nmade\n',
+    expect(await inside('pwd; id -un; echo $PLACE; sh code/main.sh; cat made')).toBe(
+      '/srv/app\nnobody\n/srv/app\nfirst\nmade\n',
     )
   })
 
@@ -81,7 +87,7 @@ describe('the steps of a build', () => {
     const changed = await build()
     expect(textOf(changed)).toContain('second\nmade')
     // What stands before the copied file is still the layer of before.
-    expect(await inside('cat when; python3 code/main.py')).toBe(`${when}second\n`)
+    expect(await inside('cat when; sh code/main.sh')).toBe(`${when}second\n`)
 
     await build({ noCache: true })
     expect(await inside('cat when')).not.toBe(when)
@@ -104,7 +110,7 @@ describe('the steps of a build', () => {
   it('that are canceled end, and no sandbox of the build stays', async () => {
     const handle = await drill.stack.atoll.templates.build({
       name: 'canceled',
-      source: { type: 'template', name: 'base' },
+      source: { type: 'template', name: 'small' },
       steps: [{ type: 'run', shell: 'echo begun; sleep 300' }],
     })
     for await (const event of handle.log()) if (event.text?.includes('begun')) break

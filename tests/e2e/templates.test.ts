@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -78,8 +79,11 @@ describe('a template', () => {
 
   it('is refused when a blob of the archive is not what its digest says', async () => {
     const damaged = join(folder, 'damaged')
-    const layer = tarOf(upper)
-    writeLayout(damaged, [layer], smallConfig)
+    // A layer that no build has seen: one of the same digest would come whole from the cache.
+    const content = join(folder, 'damaged-content')
+    mkdirSync(content)
+    writeFileSync(join(content, 'new'), randomUUID())
+    writeLayout(damaged, [tarOf(content)], smallConfig)
     for (const blob of readdirSync(join(damaged, 'blobs/sha256'))) {
       const path = join(damaged, 'blobs/sha256', blob)
       const bytes = readFileSync(path)
