@@ -116,17 +116,18 @@ const bury = (context: Context, id: string, ending: Ending, receipt: Receipt): v
   context.records.leases.clear(id)
 }
 
-/** What a record names, after a daemon restart: nothing of another boot lives, whatever its pids say. */
+/** What a record names, after a daemon restart. Nothing of another boot lives, but its state files may be left. */
 const findMachine = async (context: Context, record: SandboxRecord): Promise<Machine | undefined> => {
-  if (record.bootId !== context.bootId || record.state === 'stopped') return undefined
+  if (record.state === 'stopped') return undefined
   const driver = context.runtimes.driver(record.runtime)
   if (driver === undefined)
     throw new AtollError(
       'runtime_unavailable',
       `cannot end ${record.id}: this node has no driver for ${record.runtime}; start the build that created it`,
     )
+  const named = record.bootId === context.bootId ? record.machine : null
   return await driver.recover(
-    record.machine ?? unfinishedMachine(record, directoryOf(context, record.id)),
+    named ?? unfinishedMachine(record, directoryOf(context, record.id)),
     AbortSignal.timeout(machineLimits.teardownMs),
   )
 }

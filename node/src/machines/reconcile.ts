@@ -63,10 +63,9 @@ const remove = async (context: Context, id: string): Promise<void> => {
   const marker = await readMarker(directory, id)
   if (marker === undefined) return
   try {
-    if (marker.bootId === context.bootId)
-      await context.runtimes
-        .driver(marker.runtime)
-        ?.recover(unfinishedMachine(marker, directory), AbortSignal.timeout(machineLimits.teardownMs))
+    await context.runtimes
+      .driver(marker.runtime)
+      ?.recover(unfinishedMachine(marker, directory), AbortSignal.timeout(machineLimits.teardownMs))
     const files = await removeDirectory(directory)
     context.logger.info({ directory, files }, 'removed what a former sandbox left')
   } catch (error) {

@@ -3,9 +3,10 @@ import { askHealth } from '../guest/calls.ts'
 import type { SandboxRecord } from '../records/sandboxes.ts'
 import { liveOf } from './boot.ts'
 import type { Context } from './context.ts'
-import { endSandbox } from './end.ts'
+import { endSandbox, unfinishedMachine } from './end.ts'
 import { watchExit } from './exited.ts'
 import { machineLimits } from './limits.ts'
+import { directoryOf } from './sandbox-directory.ts'
 import { transition } from './transition.ts'
 
 /** Recoveries at a time, at the start of the daemon. */
@@ -101,6 +102,8 @@ const probeGuest = async (
 const hostLost = async (context: Context, record: SandboxRecord): Promise<void> => {
   if (record.lease.onHostLost !== 'stop')
     return await lose(context, record, 'host_lost', 'the host was started anew')
+  const leftovers = unfinishedMachine(record, directoryOf(context, record.id))
+  await context.runtimes.driver(record.runtime)?.recover(leftovers, AbortSignal.timeout(machineLimits.bootMs))
   transition(
     context,
     record,
