@@ -14,6 +14,7 @@ import {
   statusSchema,
   usageSchema,
 } from './shim.ts'
+import { shimLives } from './shim-lives.ts'
 import { connectUnix } from './unix-socket.ts'
 
 /** How a runtime's own limits follow from those of the sandbox, and back. */
@@ -164,7 +165,11 @@ const awaitExit = async (launcherPath: string, directory: string): Promise<Machi
       () => false,
     )
     unreachableSince = reachable ? undefined : (unreachableSince ?? performance.now())
-    if (unreachableSince !== undefined && performance.now() - unreachableSince > lostAfterMs) {
+    if (
+      unreachableSince !== undefined &&
+      performance.now() - unreachableSince > lostAfterMs &&
+      !(await shimLives(directory))
+    ) {
       const lost = await reapLost(launcherPath, directory)
       if (lost !== undefined) return lost
     }
