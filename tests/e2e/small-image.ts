@@ -5,7 +5,16 @@ import { basename, dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
 /** What the small image can run: the host's own programs with the libraries that they need. */
-const programs = ['/bin/dash', '/bin/cat', '/bin/ls', '/bin/mkdir', '/bin/date', '/bin/sleep', '/usr/bin/id']
+const programs = [
+  '/bin/dash',
+  '/bin/cat',
+  '/bin/ls',
+  '/bin/mkdir',
+  '/bin/date',
+  '/bin/sleep',
+  '/bin/tar',
+  '/usr/bin/id',
+]
 
 /** The config that the image carries. */
 export const smallConfig = {

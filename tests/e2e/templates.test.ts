@@ -97,7 +97,7 @@ describe('a template', () => {
       name: 'damaged',
       source: { type: 'oci', upload },
     })
-    await expect(handle.wait()).rejects.toMatchObject({ code: 'image_invalid' })
+    await expect(handle.wait()).rejects.toMatchObject({ code: 'hash_mismatch' })
     await expect(drill.stack.atoll.templates.get('damaged')).rejects.toMatchObject({ code: 'not_found' })
   })
 
