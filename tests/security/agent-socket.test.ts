@@ -89,9 +89,11 @@ attackEach('agent and shim sockets', ({ create, stack }) => {
 
     it('refuses it by the peer, even when the modes are wide open', async () => {
       chmodSync(`${folder}/${name}`, 0o666)
+      chmodSync(folder, 0o711)
       try {
         expect(await asOther()).toMatch(/^(closed|ConnectionResetError|BrokenPipeError)$/)
       } finally {
+        chmodSync(folder, 0o700)
         chmodSync(`${folder}/${name}`, 0o600)
       }
       await alive()
