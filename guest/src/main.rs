@@ -10,6 +10,7 @@ mod link;
 mod ports;
 mod processes;
 mod root;
+mod sudo;
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -24,6 +25,9 @@ const NO_ROOT_SETUP_FLAG: &str = "--no-root-setup";
 const MMAP_THRESHOLD_BYTES: i32 = 64 << 10;
 
 fn main() {
+    if std::env::args_os().next().is_some_and(|name| sudo::client::is_called(&name)) {
+        sudo::client::main();
+    }
     let mut root_setup = true;
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
@@ -50,7 +54,11 @@ fn run(root_setup: bool) -> io::Result<()> {
     let containment = Containment::find();
     if root_setup {
         root::set_up()?;
+        if let Err(error) = sudo::install::install() {
+            eprintln!("atoll-agent: sudo will not work: cannot take its place: {error}");
+        }
     }
+    let calls_of_sudo = sudo::serve::listen();
     eprintln!("atoll-agent: processes are held by {}", containment.kind());
     let agent = Rc::new(Agent::new(containment));
     let runtime =
@@ -59,6 +67,12 @@ fn run(root_setup: bool) -> io::Result<()> {
     local.block_on(&runtime, async move {
         let reaper = tokio::task::spawn_local(processes::reap::reap(agent.clone()));
         tokio::task::spawn_local(limits::watchdog::watch(agent.clone()));
+        match calls_of_sudo {
+            Ok(listener) => {
+                drop(tokio::task::spawn_local(sudo::serve::serve(agent.clone(), listener)));
+            }
+            Err(error) => eprintln!("atoll-agent: sudo will not work: cannot listen: {error}"),
+        }
         let serve = |session| http::serve::serve(agent.clone(), session);
         if let Err(error) = link::pump(input, output, GENERATION, serve).await {
             eprintln!("atoll-agent: the link failed: {error}");

@@ -6,4 +6,5 @@ pub mod descriptor;
 pub mod errno;
 pub mod folder;
 pub mod signals;
+pub mod socket;
 pub mod supervisor;

@@ -10,7 +10,6 @@ use super::memory;
 use super::process_limit;
 use super::survey::{self, Member, PAGE_BYTES};
 use crate::agent::Agent;
-use crate::processes::process::Process;
 
 const KILL_PER_CENT: u64 = 88;
 const LOOK_MIN: Duration = Duration::from_millis(50);
@@ -61,7 +60,7 @@ fn biggest(members: &[Member]) -> Option<Member> {
 }
 
 fn end(agent: &Agent, victim: Member, used: u64, limit: u64) {
-    let owner = owner(agent, victim.pid);
+    let owner = agent.processes.owner(victim.pid);
     if let Some(process) = &owner {
         process.marks.oom.set(true);
     }
@@ -75,9 +74,4 @@ fn end(agent: &Agent, victim: Member, used: u64, limit: u64) {
         victim.resident_pages * PAGE_BYTES,
         owner.map_or("none".to_owned(), |process| process.id.clone()),
     );
-}
-
-/// The process whose tree the pid belongs to, ended ones with survivors included.
-fn owner(agent: &Agent, pid: i32) -> Option<Rc<Process>> {
-    agent.processes.list().into_iter().find(|process| process.tree.pids().contains(&pid))
 }

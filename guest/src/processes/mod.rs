@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod containment;
 mod end;
+pub mod environment;
 mod follow;
 mod output;
 pub mod process;

@@ -2,7 +2,6 @@
 //! refusal that names it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
@@ -13,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
 use super::end::{self, Deadline};
+use super::environment::{environment, programs};
 use super::output::{Source, collect};
 use super::process::{Marks, Process, WaitResult, unix_ms};
 use super::request::{StartRequest, StdinKind};
@@ -27,8 +27,6 @@ use crate::kernel::child::{self, Failure, Plan, Step};
 use crate::kernel::{descriptor, errno, supervisor};
 use crate::limits::capabilities;
 use crate::limits::survey;
-
-const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The process's side of its standard streams, and the agent's.
 struct Streams {
@@ -58,7 +56,8 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         Tree::Supervised(_) => None,
     };
     let mut plan = Plan {
-        programs: programs(&request.argv[0], &env)?,
+        programs: programs(request.argv[0].as_bytes(), env.get("PATH").map(String::as_bytes))
+            .map_err(|_| Refusal::invalid("argv[0] or PATH holds NUL"))?,
         argv: strings(request.argv.iter().cloned())?,
         env: strings(env.iter().map(|(name, value)| format!("{name}={value}")))?,
         cwd: CString::new(cwd.clone()).map_err(|_| Refusal::invalid("cwd holds NUL"))?,
@@ -187,24 +186,6 @@ impl Streams {
     }
 }
 
-fn environment(
-    sandbox: &BTreeMap<String, String>,
-    user: &User,
-    request: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
-    let own = [
-        ("HOME", user.home.as_str()),
-        ("USER", &user.name),
-        ("LOGNAME", &user.name),
-        ("SHELL", &user.shell),
-    ];
-    let mut env = BTreeMap::from([("PATH".to_owned(), PATH_DEFAULT.to_owned())]);
-    env.extend(sandbox.clone());
-    env.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    env.extend(request.clone());
-    env
-}
-
 /// What was asked for; else the sandbox's working folder; else the user's home.
 fn working_folder(asked: Option<&str>, workdir: Option<&str>, user: &User) -> String {
     match asked {
@@ -212,17 +193,6 @@ fn working_folder(asked: Option<&str>, workdir: Option<&str>, user: &User) -> St
         Some(path) => format!("{}/{path}", user.home.trim_end_matches('/')),
         None => workdir.filter(|path| path.starts_with('/')).unwrap_or(&user.home).to_owned(),
     }
-}
-
-fn programs(name: &str, env: &BTreeMap<String, String>) -> Answer<Vec<CString>> {
-    if name.contains('/') {
-        return strings([name.to_owned()].into_iter());
-    }
-    let path = env.get("PATH").map_or(PATH_DEFAULT, String::as_str);
-    strings(path.split(':').map(|folder| match folder {
-        "" => name.to_owned(),
-        _ => format!("{folder}/{name}"),
-    }))
 }
 
 fn strings(list: impl Iterator<Item = String>) -> Answer<Vec<CString>> {

@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use tokio::sync::oneshot;
+
 use super::process::{Process, WaitResult};
 
 /// Ended processes whose record is kept; the oldest is forgotten first.
@@ -15,6 +17,8 @@ const LOGS_MAX_BYTES: usize = 64 << 20;
 pub struct Table {
     by_id: RefCell<HashMap<String, Rc<Process>>>,
     by_pid: RefCell<HashMap<i32, Rc<Process>>>,
+    /// Children that are no process of the API, and who waits for them.
+    helpers: RefCell<HashMap<i32, oneshot::Sender<WaitResult>>>,
     /// Oldest first.
     started: RefCell<Vec<Rc<Process>>>,
     ended: RefCell<VecDeque<Rc<Process>>>,
@@ -47,8 +51,23 @@ impl Table {
         !self.by_pid.borrow().is_empty()
     }
 
+    /// Tells the end of a child that belongs into another process's tree.
+    pub fn expect(&self, pid: i32) -> oneshot::Receiver<WaitResult> {
+        let (sender, receiver) = oneshot::channel();
+        self.helpers.borrow_mut().insert(pid, sender);
+        receiver
+    }
+
+    /// The process whose tree the pid belongs to, ended ones with survivors included.
+    pub fn owner(&self, pid: i32) -> Option<Rc<Process>> {
+        self.started.borrow().iter().rev().find(|known| known.tree.pids().contains(&pid)).cloned()
+    }
+
     /// Hands a wait result to the process that it belongs to; false for a stray orphan.
     pub fn settle(&self, pid: i32, result: WaitResult) -> bool {
+        if let Some(helper) = self.helpers.borrow_mut().remove(&pid) {
+            return helper.send(result).is_ok();
+        }
         let Some(process) = self.by_pid.borrow_mut().remove(&pid) else {
             return false;
         };
