@@ -37,7 +37,7 @@ print("kept all")`,
   },
 ] as const
 
-attackEach('memory', ({ create, stack }) => {
+attackEach('memory', ({ create, stack, runtime }) => {
   let sandbox: Sandbox
   beforeAll(async () => {
     sandbox = await create({ limits: { memoryMib } })
@@ -85,7 +85,8 @@ attackEach('memory', ({ create, stack }) => {
     expect(totalMib).toBeLessThanOrEqual(memoryMib * 1.05)
   })
 
-  it('cannot lower its own standing with the killer, or raise that of others', async () => {
+  // gVisor takes any value and hands none of it to the host: its kernel is one process there.
+  it.runIf(runtime === 'container')('cannot lower its own standing with the killer', async () => {
     const result = await sandbox.run('echo -1000 > /proc/self/oom_score_adj; cat /proc/self/oom_score_adj', {
       user: 'user',
     })

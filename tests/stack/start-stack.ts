@@ -9,7 +9,7 @@ import { reapLeftovers } from './reap-leftovers.ts'
 import { shareTemplates } from './share-templates.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const entry = process.env['ATOLL_TEST_ENTRY'] ?? join(root, 'standalone/src/main.ts')
+const entry = join(root, 'standalone/src/main.ts')
 
 /** Longest wait for the daemon to answer /v1/health, ms. The base image is shared, so nothing is built. */
 const readyTimeoutMs = 60_000
