@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Link, makeLink } from './link.ts'
 
-export const agentBinary = join(import.meta.dirname, '../target/release/atoll-agent')
+/** The release build, or another that is being worked on. */
+export const agentBinary =
+  process.env['ATOLL_TEST_AGENT'] ?? join(import.meta.dirname, '../target/release/atoll-agent')
 
 export interface Answer {
   readonly status: number

@@ -5,6 +5,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { agentBinary, type RunningAgent, startAgent } from './agent.ts'
 import { collect, openStream, runOf } from './output.ts'
 
+/** What the whole frames say; nothing while the last has not come whole. */
+const said = (bytes: Buffer): string => {
+  try {
+    return runOf(bytes).stdout
+  } catch {
+    return ''
+  }
+}
+
 /** The agent's own binary by the name of sudo, in a sandbox where set-user-id does not work. */
 describe('sudo', () => {
   let agent: RunningAgent
@@ -14,7 +23,12 @@ describe('sudo', () => {
   const run = async (argv: string[], more: Record<string, unknown> = {}) => {
     count += 1
     const env = { PATH: `${path}:/usr/bin:/bin`, ...(more['env'] as object) }
-    const answer = await agent.call('PUT', `/v1/processes/s${count}?follow=1`, { argv, cwd: '/', ...more, env })
+    const answer = await agent.call('PUT', `/v1/processes/s${count}?follow=1`, {
+      argv,
+      cwd: '/',
+      ...more,
+      env,
+    })
     if (answer.status !== 201) throw new Error(answer.body.toString())
     return runOf(answer.body)
   }
@@ -44,7 +58,8 @@ describe('sudo', () => {
   })
 
   it('runs as root with the rights that root has here, and hands the code on', async () => {
-    const script = 'grep NoNewPrivs /proc/self/status; sudo sh -c "id -u; grep CapEff /proc/self/status; exit 7"; echo $?'
+    const script =
+      'grep NoNewPrivs /proc/self/status; sudo sh -c "id -u; grep CapEff /proc/self/status; exit 7"; echo $?'
     const ran = await sh(script)
     const [flag, id, effective, code] = ran.stdout.trim().split('\n')
     expect([flag, id, code]).toEqual(['NoNewPrivs:\t1', '0', '7'])
@@ -82,7 +97,9 @@ describe('sudo', () => {
   })
 
   it('keeps the command in the tree of its caller', async () => {
-    const ran = await sh(`sudo sh -c 'setsid sleep 7781 & setsid sleep 7781' & sleep 0.3; ps -eo args | grep -c '^sleep 7781'`)
+    const ran = await sh(
+      `sudo sh -c 'setsid sleep 7781 & setsid sleep 7781' & sleep 0.3; ps -eo args | grep -c '^sleep 7781'`,
+    )
     expect(ran.stdout.trim()).toBe('2')
     expect(ran.exit.survivorsKilled).toBeGreaterThanOrEqual(3)
     expect((await run(['pgrep', '-fc', '^sleep 7781'])).stdout.trim()).toBe('0')
@@ -124,20 +141,22 @@ describe('sudo', () => {
     }
     expect((await agent.call('PUT', '/v1/processes/tty', start)).status).toBe(201)
     const output = collect(openStream(agent.session, '/v1/processes/tty/output?follow=1'))
+    const until = async (text: string) => said(await output.until((bytes) => said(bytes).includes(text)))
     const type = (text: string) => agent.call('POST', '/v1/processes/tty/stdin', Buffer.from(text))
     await type('sudo bash --norc\n')
     await type('stty size; id -u; sleep 7784; echo ended $?\n')
-    await output.until((bytes) => bytes.includes('33 91\r\n0\r\n'))
+    await until('33 91\r\n0\r\n')
     const started = Date.now()
     await new Promise((resolve) => setTimeout(resolve, 300))
     await type('\x03')
     await type('echo code=$?\n')
-    const seen = await output.until((bytes) => bytes.includes('code=130'))
-    expect(seen.toString()).not.toContain('no job control')
+    const seen = await until('code=130')
+    expect(seen).not.toContain('no job control')
     expect(Date.now() - started).toBeLessThan(5_000)
     await type('exit 4\n')
+    await until('\r\nexit\r\n> ')
     await type('echo left $?; stty -a | grep -c " echo "; exit\n')
-    await output.until((bytes) => bytes.includes('left 4\r\n1\r\n'))
+    await until('left 4\r\n1\r\n')
   })
 
   it('survives hostile callers', async () => {
