@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { MachineRecord } from '../runtimes/driver.ts'
 import { reap } from './launcher.ts'
-import { askShim, statusSchema } from './shim.ts'
+import { askShim, readExit, statusSchema } from './shim.ts'
 import { shimLives } from './shim-lives.ts'
 
 /** True when the shim of the record holds the very runtime that the record names; else what is left is removed. */
@@ -32,9 +32,12 @@ const isSame = async (record: MachineRecord, signal: AbortSignal): Promise<boole
   for (;;) {
     try {
       const status = await askShim(record.directory, { do: 'status' }, statusSchema, signal)
+      if (status.state === 'ended') return false
       return status.runtimePid === record.runtimePid && status.runtimeStartTime === record.runtimeStartTime
     } catch (error) {
       signal.throwIfAborted()
+      // A shim outlives its sandbox for a while, without its sockets.
+      if ((await readExit(record.directory)) !== undefined) return false
       if (!(await shimLives(record.directory))) return false
       if (performance.now() > giveUpAt) throw error
     }

@@ -192,6 +192,12 @@ const reapLost = async (launcherPath: string, directory: string): Promise<Machin
 
 const unknownEnd = { cause: 'fault', code: null, signal: null, oomKills: 0 } as const
 
+/** What the shim wrote down of the end; undefined while there is none. */
+export const lastExit = async (directory: string): Promise<MachineExit | undefined> => {
+  const exit = await readExit(directory)
+  return exit === undefined ? undefined : exitOf(exit)
+}
+
 const exitOf = ({
   cause,
   code,

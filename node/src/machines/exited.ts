@@ -18,14 +18,15 @@ export const watchExit = (context: Context, live: Live): void => {
   void live.machine.exited.then(async (exit) => {
     if (context.closing.aborted || context.live.get(live.id) !== live) return
     try {
-      await onExit(context, live.id, exit)
+      await recordExit(context, live.id, exit)
     } catch (error) {
       context.logger.error({ sandbox: live.id, err: error }, 'the end of a machine could not be recorded')
     }
   })
 }
 
-const onExit = async (context: Context, id: string, exit: MachineExit): Promise<void> => {
+/** The tombstone of a machine's own end. */
+export const recordExit = async (context: Context, id: string, exit: MachineExit): Promise<void> => {
   const record = context.records.sandboxes.get(id)
   if (record?.state !== 'running') return
   if (exit.cause === 'deadline' && record.lease.onTimeout === 'stop' && (await stopExited(context, record)))

@@ -14,7 +14,12 @@ export const recordOf = (context: Context, id: string): SandboxRecord => {
 /** A sandbox as the node answers it: what runs is probed now (invariant 3). */
 export const present = async (context: Context, record: SandboxRecord): Promise<NodeSandbox> => {
   const live = context.live.get(record.id)
-  if (record.state !== 'running' || live === undefined) return shown(record, record.state)
+  if (record.state !== 'running') return shown(record, record.state)
+  if (live === undefined)
+    throw new AtollError(
+      'guest_unreachable',
+      `cannot tell the state of ${record.id}: the daemon came back and has not reached its machine yet; try again or delete it`,
+    )
   const state = await probed(record.id, live.machine.state(AbortSignal.timeout(machineLimits.probeMs)))
   if (state !== 'ended') return shown(record, state === 'frozen' ? 'paused' : 'running')
   // The host knows of the end before we recorded it: the end that is being recorded answers.

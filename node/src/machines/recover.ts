@@ -4,7 +4,7 @@ import type { SandboxRecord } from '../records/sandboxes.ts'
 import { liveOf } from './boot.ts'
 import type { Context } from './context.ts'
 import { endSandbox, unfinishedMachine } from './end.ts'
-import { watchExit } from './exited.ts'
+import { recordExit, watchExit } from './exited.ts'
 import { machineLimits } from './limits.ts'
 import { directoryOf } from './sandbox-directory.ts'
 import { transition } from './transition.ts'
@@ -27,7 +27,8 @@ export const recoverAll = async (context: Context): Promise<void> => {
     )
 }
 
-const recoverSandbox = async (context: Context, record: SandboxRecord): Promise<void> => {
+/** Takes one back. A fault leaves it as it was: the ticker tries again. */
+export const recoverSandbox = async (context: Context, record: SandboxRecord): Promise<void> => {
   switch (record.state) {
     case 'running':
     case 'paused':
@@ -58,8 +59,9 @@ const recoverRunning = async (context: Context, record: SandboxRecord): Promise<
   }
   const machine = await driver.recover(record.machine, AbortSignal.timeout(machineLimits.bootMs))
   if (machine === undefined) {
-    await lose(context, record, 'fault', 'its machine was gone when the node daemon came back')
-    return
+    const exit = await driver.lastExit(record.machine)
+    if (exit !== undefined) return await recordExit(context, record.id, exit)
+    return await lose(context, record, 'fault', 'its machine was gone when the node daemon came back')
   }
   const live = liveOf(context, record.id, machine)
   context.live.set(record.id, live)

@@ -5,6 +5,7 @@ import type { Context } from './context.ts'
 import { endSandbox } from './end.ts'
 import { askGuestUse, knownHolders, lastHeldMs } from './holders.ts'
 import { machineLimits } from './limits.ts'
+import { recoverSandbox } from './recover.ts'
 import { stopSandbox } from './stop.ts'
 
 /** How often old rows are removed, ms. */
@@ -73,6 +74,9 @@ const due = (context: Context, record: SandboxRecord): Due => {
   switch (record.state) {
     case 'running':
     case 'paused':
+      // The daemon's start could not reach it: it is neither lost nor known to run.
+      if (!context.live.has(record.id) && !context.work.has(record.id))
+        return { atMs: 0, act: () => recoverSandbox(context, record) }
       steps.push({ atMs: lease.expiresAtMs, act: () => onDeadline(context, record) })
       if (lease.idle !== null && knownHolders(context, record.id).length === 0)
         steps.push({

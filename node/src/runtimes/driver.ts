@@ -135,4 +135,6 @@ export interface RuntimeDriver {
    * and removed, and the answer is undefined.
    */
   recover(record: MachineRecord, signal: AbortSignal): Promise<Machine | undefined>
+  /** How it ended, where the host wrote that down while no daemon lived. Asked when `recover` found nothing. */
+  lastExit(record: MachineRecord): Promise<MachineExit | undefined>
 }

@@ -1,3 +1,4 @@
+import { lastExit } from '../../host/shimmed-machine.ts'
 import type { RuntimeDriver } from '../driver.ts'
 import { gvisorHost, type GvisorOptions } from './options.ts'
 import { probe } from './probe.ts'
@@ -14,5 +15,6 @@ export const gvisorDriver = (options: GvisorOptions): RuntimeDriver => {
     start: (spec, signal) => start(host, spec, signal),
     restore,
     recover: (record, signal) => recover(host, record, signal),
+    lastExit: ({ directory }) => lastExit(directory),
   }
 }

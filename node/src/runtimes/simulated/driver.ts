@@ -17,5 +17,7 @@ export const simulatedDriver = (
     start: (spec, signal) => start(world, clock, spec, signal),
     restore,
     recover: (record) => recover(world, clock, record),
+    // Its machines live in memory: what is gone has left nothing behind.
+    lastExit: async () => undefined,
   }
 }

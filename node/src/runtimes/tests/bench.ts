@@ -46,7 +46,11 @@ export interface Booted extends AsyncDisposable {
   run(command: string | readonly string[], more?: Record<string, unknown>): Promise<Ran>
   /** Starts and does not wait. */
   start(id: string, command: string | readonly string[], more?: Record<string, unknown>): Promise<void>
-  json(method: GuestRequest['method'], path: string, body?: unknown): Promise<{ status: number; body: JsonBody }>
+  json(
+    method: GuestRequest['method'],
+    path: string,
+    body?: unknown,
+  ): Promise<{ status: number; body: JsonBody }>
   /** Reads an output stream to its end. */
   read(path: string): Promise<Ran>
 }
