@@ -54,7 +54,11 @@ export const startStack = async (options: StackOptions = {}): Promise<Stack> => 
   if (options.dataFolder === undefined) await shareTemplates(dataFolder)
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
-  let daemon = await launch(dataFolder, port, options)
+  let daemon = await launch(dataFolder, port, options).catch(async (error: unknown) => {
+    // Nobody gets a handle that could remove it.
+    if (options.dataFolder === undefined) await rm(dataFolder, { recursive: true, force: true })
+    throw error
+  })
   const apiKey = readApiKey(dataFolder)
   const atoll = new Atoll({ baseUrl: url, apiKey })
   const end = async (signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> => {
