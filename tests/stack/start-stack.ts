@@ -104,8 +104,8 @@ const launch = async (
   // A file, not a pipe: the daemon's life must not hang on who reads its output.
   const output = openSync(outputPath(dataFolder), 'a', 0o600)
   const args = ['up', '--data', dataFolder, '--port', String(port), ...(options.args ?? [])]
-  const [program = process.execPath, ...before] = [...through, process.execPath]
-  const child = spawn(program, [...before, entry, ...args], {
+  const [program, ...before] = [...through, process.execPath, entry, ...args]
+  const child = spawn(program ?? process.execPath, before, {
     cwd: root,
     env: { ...process.env, HOME: dataFolder, NO_COLOR: '1', ...options.env },
     stdio: ['ignore', output, output],
