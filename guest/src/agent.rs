@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use crate::identity::{Identity, Limits};
+use crate::limits::memory::Memory;
 use crate::limits::tally::Tally;
 use crate::processes::containment::Containment;
 use crate::processes::table::Table;
@@ -16,17 +17,19 @@ pub struct Agent {
     pub identity: RefCell<Option<Identity>>,
     pub processes: Table,
     pub containment: Containment,
+    pub memory: Memory,
     pub tally: Tally,
     pub open_streams: Cell<usize>,
 }
 
 impl Agent {
-    pub fn new(containment: Containment) -> Self {
+    pub fn new(containment: Containment, memory: Memory) -> Self {
         Self {
             started: Instant::now(),
             identity: RefCell::new(None),
             processes: Table::default(),
             containment,
+            memory,
             tally: Tally::default(),
             open_streams: Cell::new(0),
         }

@@ -18,6 +18,7 @@ use std::rc::Rc;
 
 use crate::agent::{Agent, GENERATION};
 use crate::kernel::{descriptor, signals};
+use crate::limits::memory::Memory;
 use crate::processes::containment::Containment;
 
 const NO_ROOT_SETUP_FLAG: &str = "--no-root-setup";
@@ -52,6 +53,7 @@ fn run(root_setup: bool) -> io::Result<()> {
     signals::ignore_interruptions();
     let (input, output) = link_ends()?;
     let containment = Containment::find();
+    let memory = Memory::find();
     if root_setup {
         root::set_up()?;
         if let Err(error) = sudo::install::install() {
@@ -60,7 +62,7 @@ fn run(root_setup: bool) -> io::Result<()> {
     }
     let calls_of_sudo = sudo::serve::listen();
     eprintln!("atoll-agent: processes are held by {}", containment.kind());
-    let agent = Rc::new(Agent::new(containment));
+    let agent = Rc::new(Agent::new(containment, memory));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let local = tokio::task::LocalSet::new();

@@ -5,6 +5,7 @@ import type { ClientHttp2Session, IncomingHttpHeaders } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Link, makeLink } from './link.ts'
+import type { Parsed } from './output.ts'
 
 /** The release build, or another that is being worked on. */
 export const agentBinary =
@@ -14,7 +15,7 @@ export interface Answer {
   readonly status: number
   readonly headers: IncomingHttpHeaders
   readonly body: Buffer
-  json(): any
+  json(): Parsed
 }
 
 /** A running agent with a session, and the calls that tests make. */

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type RunningAgent, startAgent } from './agent.ts'
-import { collect, openStream } from './output.ts'
+import { collect, openStream, type Parsed } from './output.ts'
 
 let agent: RunningAgent
 let folder: string
@@ -88,10 +88,33 @@ describe('writing', () => {
     })
     stream.on('error', () => {})
     stream.write(Buffer.alloc(500_000))
-    await expect.poll(() => readdirSync(folder).length, 'a temporary file').toBe(2)
+    await expect.poll(() => readdirSync(folder).length).toBe(2)
     stream.close(8)
     await expect.poll(() => readdirSync(folder)).toEqual(['f'])
     expect(readFileSync(join(folder, 'f'), 'utf8')).toBe('old')
+  })
+
+  it.each([
+    ['the size', (sent: number) => ({ 'x-atoll-size': String(sent) }), 200],
+    ['another size', (sent: number) => ({ 'x-atoll-size': String(sent + 1) }), 422],
+    ['a wrong hash', () => ({ 'x-atoll-size': '4', 'x-atoll-sha256': '00'.repeat(32) }), 422],
+    ['nothing of it', () => ({ 'x-other': '1' }), 400],
+    ['no trailer at all', undefined, 400],
+  ])('takes a body of unknown length by its trailer: %s', async (_name, trailers, status) => {
+    writeFileSync(join(folder, 'f'), 'old')
+    const stream = agent.session.request(
+      { ':method': 'PUT', ':path': at('f'), ':authority': 'guest', trailer: 'x-atoll-size' },
+      { waitForTrailers: trailers !== undefined } as never,
+    )
+    if (trailers !== undefined) stream.on('wantTrailers', () => stream.sendTrailers(trailers(4)))
+    const answered = new Promise((resolve) =>
+      stream.once('response', (headers) => resolve(headers[':status'])),
+    )
+    stream.resume()
+    stream.end('new!')
+    expect(await answered).toBe(status)
+    expect(readFileSync(join(folder, 'f'), 'utf8')).toBe(status === 200 ? 'new!' : 'old')
+    expect(readdirSync(folder)).toEqual(['f'])
   })
 
   it("does not follow a user's link as root, and follows it as that user", async () => {
@@ -161,7 +184,7 @@ describe('folders', () => {
     writeFileSync(join(folder, 'a/b/f'), 'x')
     symlinkSync('/etc', join(folder, 'a/link'))
     const listed = await agent.call('GET', `/v1/files/list?path=${folder}&depth=3`)
-    const names = listed.json().entries.map((entry: any) => [entry.name, entry.type, entry.target])
+    const names = listed.json().entries.map((entry: Parsed) => [entry.name, entry.type, entry.target])
     expect(names).toEqual([
       ['a', 'directory', null],
       ['b', 'directory', null],

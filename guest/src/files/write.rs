@@ -18,10 +18,12 @@ use crate::agent::Agent;
 use crate::http::body::ResponseBody;
 use crate::http::error::{Answer, Code, Refusal};
 use crate::http::query::Query;
-use crate::http::request;
+use crate::http::request::{self, Part};
 use crate::http::serve::reply;
 use crate::kernel::descriptor;
 
+const SIZE: &str = "x-atoll-size";
+const SHA256: &str = "x-atoll-sha256";
 const FILE_MODE: u32 = 0o644;
 const TEMPORARY_MODE: u32 = 0o600;
 
@@ -34,14 +36,14 @@ pub async fn call(
     let target = target(agent, query.required("path")?, query.get("user"))?;
     let mode = query.get("mode").map(octal).transpose()?;
     let parents = query.flag("parents")?;
-    let announced = Announced::read(headers)?;
+    let mut announced = Announced::read(headers)?;
     if parents {
         let (folder, _) = split(&target.text)?;
         target.act("make the folder of", || make_parents(folder, FOLDER_MODE))?;
     }
     let target = target.follow_last()?;
     let temporary = Temporary::make(&target)?;
-    let result = fill(&target, &temporary, body).await;
+    let result = fill(&target, &temporary, body, &mut announced).await;
     if let Err(refusal) = &result
         && refusal.code == Code::DiskFull
     {
@@ -67,12 +69,24 @@ pub async fn call(
     ))
 }
 
-async fn fill(target: &Target, temporary: &Temporary, mut body: Incoming) -> Answer<u64> {
+async fn fill(
+    target: &Target,
+    temporary: &Temporary,
+    mut body: Incoming,
+    announced: &mut Announced,
+) -> Answer<u64> {
     let mut size = 0;
-    while let Some(bytes) = request::piece(&mut body).await? {
-        // As the user: a filesystem may keep its last blocks for root.
-        target.act("write", || descriptor::write_all(temporary.file.as_raw_fd(), &bytes))?;
-        size += bytes.len() as u64;
+    loop {
+        match request::part(&mut body).await? {
+            Part::Bytes(bytes) => {
+                // As the user: a filesystem may keep its last blocks for root.
+                target
+                    .act("write", || descriptor::write_all(temporary.file.as_raw_fd(), &bytes))?;
+                size += bytes.len() as u64;
+            }
+            Part::Trailers(trailers) => announced.complete(&trailers)?,
+            Part::End => break,
+        }
     }
     target.act("sync", || sync(&temporary.file))?;
     Ok(size)
@@ -102,18 +116,40 @@ async fn hash(target: &Target, temporary: &Temporary, size: u64) -> Answer<Strin
 struct Announced {
     size: Option<u64>,
     sha256: Option<String>,
+    /// A sender that learns the size as it sends has promised to tell it after the last byte.
+    trailer_promised: bool,
 }
 
 impl Announced {
     fn read(headers: &HeaderMap) -> Answer<Self> {
+        let mut announced = Self { size: None, sha256: None, trailer_promised: false };
+        announced.take(headers)?;
+        announced.trailer_promised = headers.get_all(http::header::TRAILER).iter().any(|value| {
+            let names = value.to_str().unwrap_or_default().split(',');
+            names.map(str::trim).any(|name| name.eq_ignore_ascii_case(SIZE))
+        });
+        Ok(announced)
+    }
+
+    fn complete(&mut self, trailers: &HeaderMap) -> Answer<()> {
+        self.trailer_promised &= !trailers.contains_key(SIZE);
+        self.take(trailers)
+    }
+
+    fn take(&mut self, headers: &HeaderMap) -> Answer<()> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let size = match text("x-atoll-size").map(str::parse) {
-            None => None,
-            Some(Ok(size)) => Some(size),
-            Some(Err(_)) => return Err(Refusal::invalid("x-atoll-size must be a whole number")),
-        };
-        let sha256 = text("x-atoll-sha256").map(str::to_ascii_lowercase);
-        Ok(Self { size, sha256 })
+        match text(SIZE).map(str::parse) {
+            None => {}
+            Some(Ok(size)) if self.size.is_none_or(|known| known == size) => self.size = Some(size),
+            Some(Ok(_)) => return Err(Refusal::invalid("x-atoll-size was told twice, unequally")),
+            Some(Err(_)) => {
+                return Err(Refusal::invalid("x-atoll-size must be a whole number"));
+            }
+        }
+        if let Some(sha256) = text(SHA256) {
+            self.sha256 = Some(sha256.to_ascii_lowercase());
+        }
+        Ok(())
     }
 
     fn check(&self, target: &Target, size: u64, sha256: &str) -> Answer<()> {
@@ -123,6 +159,13 @@ impl Announced {
                 format!("cannot write {path}: {what} {announced} was announced and {came} came");
             Err(Refusal::new(Code::HashMismatch, message))
         };
+        if self.trailer_promised {
+            let path = &target.text;
+            let message = format!(
+                "cannot write {path}: the body ended without its trailer {SIZE}; send it again"
+            );
+            return Err(Refusal::invalid(message));
+        }
         match (&self.size, &self.sha256) {
             (Some(announced), _) if *announced != size => {
                 differs("size", &announced.to_string(), &size.to_string())

@@ -1,42 +1,66 @@
 //! How much memory the sandbox uses.
 
-use std::ffi::CString;
-use std::os::fd::AsRawFd;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::survey::{Member, PAGE_BYTES};
-use crate::kernel::descriptor;
+use crate::kernel::{descriptor, mounts};
 
 const CGROUP_FOLDER_VARIABLE: &str = "ATOLL_MEMORY_CGROUP_DIR";
 const FILE_MAX_BYTES: usize = 8_192;
 
-/// From the sandbox's cgroup where the host shows it; in gVisor, whose /proc/meminfo counts this
-/// sandbox alone, from there; else the sum of all resident sets.
-pub fn used_bytes(members: &[Member]) -> u64 {
-    cgroup_used_bytes()
-        .or_else(own_kernel_used_bytes)
-        .unwrap_or_else(|| members.iter().map(|member| member.resident_pages * PAGE_BYTES).sum())
+/// Where the use is read from.
+pub struct Memory {
+    /// The sandbox's cgroup, where the host shows it.
+    cgroup: Option<OwnedFd>,
 }
 
-/// What can be known without looking at each process.
-pub fn quick_used_bytes() -> Option<u64> {
-    cgroup_used_bytes().or_else(own_kernel_used_bytes)
-}
+impl Memory {
+    /// Opens the cgroup and takes it out of the sight of users.
+    pub fn find() -> Self {
+        let Ok(folder) = std::env::var(CGROUP_FOLDER_VARIABLE) else {
+            return Self { cgroup: None };
+        };
+        let path = CString::new(folder).unwrap_or_default();
+        let opened = descriptor::open(&path, libc::O_PATH | libc::O_DIRECTORY);
+        mounts::detach(&path);
+        let memory = Self { cgroup: opened.ok() };
+        if memory.cgroup_used_bytes().is_none() {
+            eprintln!("atoll-agent: {CGROUP_FOLDER_VARIABLE} cannot be read; adding up /proc");
+            return Self { cgroup: None };
+        }
+        memory
+    }
 
-fn cgroup_used_bytes() -> Option<u64> {
-    let folder = std::env::var(CGROUP_FOLDER_VARIABLE).ok()?;
-    let number = |name: &str| read(&format!("{folder}/{name}"))?.trim().parse::<u64>().ok();
-    let current = number("memory.current").or_else(|| number("memory.usage_in_bytes"))?;
-    // Clean cache is given back under pressure and is no reason to kill.
-    let stat = read(&format!("{folder}/memory.stat")).unwrap_or_default();
-    let cache = row(&stat, "inactive_file ").or_else(|| row(&stat, "total_inactive_file "));
-    Some(current.saturating_sub(cache.unwrap_or(0)))
+    /// From the cgroup; in gVisor, whose /proc/meminfo counts this sandbox alone, from there; else
+    /// the sum of all resident sets.
+    pub fn used_bytes(&self, members: &[Member]) -> u64 {
+        self.quick_used_bytes().unwrap_or_else(|| {
+            members.iter().map(|member| member.resident_pages * PAGE_BYTES).sum()
+        })
+    }
+
+    /// What can be known without looking at each process.
+    pub fn quick_used_bytes(&self) -> Option<u64> {
+        self.cgroup_used_bytes().or_else(own_kernel_used_bytes)
+    }
+
+    fn cgroup_used_bytes(&self) -> Option<u64> {
+        let folder = self.cgroup.as_ref()?.as_raw_fd();
+        let number = |name: &CStr| read(folder, name)?.trim().parse::<u64>().ok();
+        let current = number(c"memory.current").or_else(|| number(c"memory.usage_in_bytes"))?;
+        // Clean cache is given back under pressure and is no reason to kill.
+        let stat = read(folder, c"memory.stat").unwrap_or_default();
+        let cache = row(&stat, "total_inactive_file ").or_else(|| row(&stat, "inactive_file "));
+        Some(current.saturating_sub(cache.unwrap_or(0)))
+    }
 }
 
 fn own_kernel_used_bytes() -> Option<u64> {
     if !is_gvisor() {
         return None;
     }
-    let text = read("/proc/meminfo")?;
+    let text = read(libc::AT_FDCWD, c"/proc/meminfo")?;
     let kib = |name: &str| row(&text, name);
     Some(kib("MemTotal:")?.saturating_sub(kib("MemFree:")?) * 1_024)
 }
@@ -51,8 +75,8 @@ fn row(text: &str, name: &str) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-fn read(path: &str) -> Option<String> {
-    let file = descriptor::open(&CString::new(path).ok()?, libc::O_RDONLY).ok()?;
+fn read(folder: RawFd, name: &CStr) -> Option<String> {
+    let file = descriptor::open_at(folder, name, libc::O_RDONLY, 0).ok()?;
     let bytes = descriptor::read_small(file.as_raw_fd(), FILE_MAX_BYTES).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -3,7 +3,7 @@
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{disk, memory, survey};
+use super::{disk, survey};
 use crate::agent::Agent;
 use crate::http::body::ResponseBody;
 use crate::http::serve::reply;
@@ -18,7 +18,7 @@ pub fn call(agent: &Agent) -> Response<ResponseBody> {
     let body = json!({
         "memory": {
             "limitBytes": limits.memory_bytes.unwrap_or(0),
-            "usedBytes": memory::used_bytes(&members),
+            "usedBytes": agent.memory.used_bytes(&members),
         },
         "disk": { "limitBytes": disk.size_bytes, "usedBytes": disk.used_bytes() },
         "processes": {

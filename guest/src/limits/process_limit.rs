@@ -9,25 +9,31 @@ use crate::processes::process::Process;
 const MARGIN: u64 = 4;
 /// A tree that holds less than one in this many is a bystander.
 const SHARE: u64 = 10;
+/// From one in this many of the limit on, the count is looked at often.
+const NEAR_PART: u64 = 8;
 
-/// Marks the trees that are big when all together are at the limit. `ending` is one that the
-/// kernel has reported and that may have survivors.
-pub fn mark(agent: &Agent, ending: Option<&Rc<Process>>) {
+/// Marks the trees that are big when all together are at the limit, and gives how many processes
+/// there are. `ending` is one that the kernel has reported and that has survivors.
+///
+/// RLIMIT_NPROC and gVisor's pids controller count no refusals, so that the agent has to see the
+/// full number; a program that forks and frees within one look is not seen.
+pub fn mark(agent: &Agent, ending: Option<&Rc<Process>>) -> u64 {
     let mut processes = agent.processes.running();
     processes.extend(ending.cloned());
-    for process in &processes {
-        if process.tree.was_refused() {
-            process.marks.limit_processes.set(true);
-        }
-    }
-    let Some(limit) = agent.limits().processes else { return };
     let counts: Vec<u64> = processes.iter().map(|process| process.tree.count()).collect();
-    if counts.iter().sum::<u64>() + MARGIN < limit {
-        return;
-    }
-    for (process, count) in processes.iter().zip(counts) {
-        if count >= limit / SHARE {
-            process.marks.limit_processes.set(true);
+    let total = counts.iter().sum::<u64>();
+    let Some(limit) = agent.limits().processes else { return total };
+    if total + MARGIN >= limit {
+        for (process, count) in processes.iter().zip(counts) {
+            if count >= limit / SHARE {
+                process.marks.limit_processes.set(true);
+            }
         }
     }
+    total
+}
+
+/// Whether so many processes are worth a close look.
+pub fn is_near(agent: &Agent, total: u64) -> bool {
+    agent.limits().processes.is_some_and(|limit| total > limit / NEAR_PART)
 }

@@ -4,14 +4,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
-use super::memory;
 use super::process_limit;
 use super::survey::{self, Member, PAGE_BYTES};
 use crate::agent::Agent;
 
 const KILL_PER_CENT: u64 = 88;
+/// After a start and while the processes are many; short commands end before it and cost no look.
+const LOOK_FIRST: Duration = Duration::from_millis(15);
 const LOOK_MIN: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// After a kill its memory takes a moment to come back; a second victim would be one too many.
@@ -19,26 +20,48 @@ const SETTLE: Duration = Duration::from_millis(100);
 
 /// Runs for ever; sleeps while no process runs.
 pub async fn watch(agent: Rc<Agent>) {
+    let mut seen = Seen { total: 0, pause: LOOK_FIRST };
+    let mut next = Instant::now();
     loop {
         if !agent.processes.has_running() {
             agent.tally.wake.notified().await;
+            next = Instant::now() + LOOK_FIRST;
+        }
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = agent.tally.wake.notified() => {
+                next = next.min(Instant::now() + LOOK_FIRST);
+                continue;
+            }
         }
         agent.processes.sweep();
-        let pause = look(&agent);
-        sleep(pause).await;
+        let pause = look(&agent, &mut seen);
+        next = Instant::now() + pause;
     }
 }
 
+/// What the last look found.
+struct Seen {
+    total: u64,
+    pause: Duration,
+}
+
 /// One look; gives how long until the next.
-fn look(agent: &Agent) -> Duration {
-    let limits = agent.limits();
-    process_limit::mark(agent, None);
-    let Some(limit) = limits.memory_bytes else {
-        return LOOK_MAX;
-    };
-    let used = match memory::quick_used_bytes() {
+fn look(agent: &Agent, seen: &mut Seen) -> Duration {
+    let total = process_limit::mark(agent, None);
+    let busy = total != seen.total || process_limit::is_near(agent, total);
+    let pause = if busy { LOOK_FIRST } else { (seen.pause * 2).min(LOOK_MAX) };
+    *seen = Seen { total, pause };
+    match agent.limits().memory_bytes {
+        Some(limit) => look_at_memory(agent, limit).min(pause),
+        None => pause,
+    }
+}
+
+fn look_at_memory(agent: &Agent, limit: u64) -> Duration {
+    let used = match agent.memory.quick_used_bytes() {
         Some(used) => used,
-        None => memory::used_bytes(&survey::members()),
+        None => agent.memory.used_bytes(&survey::members()),
     };
     let threshold = limit / 100 * KILL_PER_CENT;
     if used < threshold {

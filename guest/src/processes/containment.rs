@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::tree::{Group, Tree};
-use crate::kernel::descriptor;
+use crate::kernel::{descriptor, mounts};
 
 /// Where the agent may mount for a moment; a template holds it as an empty folder.
 const CGROUP_MOUNT_POINT: &std::ffi::CStr = c"/.atoll/cgroup";
@@ -78,11 +78,14 @@ impl Containment {
     }
 }
 
-/// A cgroup2 folder that the host made for us.
+/// A cgroup2 folder that the host made for us. Root inside could move its processes out of their
+/// groups there, so nobody but the holder of the descriptor keeps it.
 fn delegated() -> Option<OwnedFd> {
     let folder = std::env::var(CGROUP2_FOLDER_VARIABLE).ok()?;
     let path = CString::new(folder).ok()?;
-    descriptor::open(&path, libc::O_RDONLY | libc::O_DIRECTORY).ok()
+    let root = descriptor::open(&path, libc::O_RDONLY | libc::O_DIRECTORY).ok()?;
+    mounts::detach(&path);
+    Some(root)
 }
 
 /// gVisor's own pids hierarchy, by a mount that is detached at once: nobody but the holder of
@@ -100,6 +103,6 @@ fn own() -> Option<OwnedFd> {
         return None;
     }
     let root = descriptor::open(CGROUP_MOUNT_POINT, libc::O_RDONLY | libc::O_DIRECTORY).ok();
-    unsafe { libc::umount2(CGROUP_MOUNT_POINT.as_ptr(), libc::MNT_DETACH) };
+    mounts::detach(CGROUP_MOUNT_POINT);
     root
 }

@@ -48,11 +48,19 @@ pub async fn oversee(
         }
     };
     let duration = process.started.elapsed();
-    process_limit::mark(&agent, Some(&process));
+    if process.tree.was_refused() {
+        process.marks.limit_processes.set(true);
+    }
+    // The usual process leaves nobody, and then costs one look at its group.
+    let survivors = process.tree.pids().len();
+    if survivors > 0 {
+        process_limit::mark(&agent, Some(&process));
+    }
     let (mut survivors_killed, mut survivors_kept) = (killed_by_deadline.saturating_sub(1), 0);
     match process.request.survivors {
+        Survivors::Kill if survivors == 0 => {}
         Survivors::Kill => survivors_killed += process.tree.kill().await,
-        Survivors::Keep => survivors_kept = process.tree.pids().len(),
+        Survivors::Keep => survivors_kept = survivors,
     }
     finish.send_replace(true);
     output_complete.notified().await;

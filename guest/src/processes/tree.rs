@@ -128,6 +128,10 @@ impl Group {
     }
 
     fn was_refused(&self) -> bool {
+        // gVisor has no such file.
+        if !self.unified {
+            return false;
+        }
         let Ok(events) = self.read(c"pids.events") else { return false };
         let count = events.lines().find_map(|line| line.strip_prefix("max "));
         count.and_then(|count| count.trim().parse().ok()).is_some_and(|count: u64| count > 0)
