@@ -15,7 +15,7 @@ import { type Copied, runCommand, takeCopied } from './run-step.ts'
 export interface BuildDeps {
   readonly store: ImageStore
   readonly openSandbox: OpenBuildSandbox
-  /** Work since the last kept layer that makes the next one worth its export, ms. Default 20 s. */
+  /** Work since the last kept layer that makes the next one worth its export, ms. Default by the parent's size. */
   readonly keepAfterMs?: number
 }
 
@@ -139,7 +139,13 @@ const naming = async <T>(
   }
 }
 
-const defaultKeepAfterMs = 20_000
+/** Exporting a root up to this size costs no more than a step does: each step is kept. */
+const smallRootBytes = 128 * 1024 ** 2
+/** Exporting a large one takes tens of seconds (860 MB: 38 s): only work of that length is worth it. */
+const largeRootKeepAfterMs = 20_000
+
+const keepAfterMsOf = ({ rootfs }: ImageRecord): number =>
+  rootfs.sizeBytes <= smallRootBytes ? 0 : largeRootKeepAfterMs
 
 /** The sandbox of a build and the layer that it began with or left last. */
 const openRun = (
@@ -149,7 +155,7 @@ const openRun = (
   say: Say,
   signal: AbortSignal,
 ) => {
-  const { store, keepAfterMs = defaultKeepAfterMs } = deps
+  const { store, keepAfterMs = keepAfterMsOf(plan.parent) } = deps
   let layer = first
   let sandbox: BuildSandbox | undefined
   let temporary: string | undefined

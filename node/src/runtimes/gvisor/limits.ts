@@ -13,6 +13,8 @@ export const gvisorLimits = {
   startTimeoutMs: 20_000,
   /** Takes a sandbox's idle CPU from 2.1 % to 0.64 % of a core. */
   timerSlackNs: 5_000_000,
+  /** Least CPUs of gVisor's own kernel. */
+  kernelCpus: 2,
   sharedMemoryBytes: 64 * 1024 ** 2,
 } as const
 
