@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use std::ptr::null;
 
 use super::credentials::Credentials;
+use super::guard;
 
 const STACK_BYTES: usize = 65_536;
 
@@ -26,6 +27,8 @@ pub struct Plan {
     pub processes_limit: Option<u64>,
     pub open_files_limit: Option<u64>,
     pub drop_capabilities: Vec<i32>,
+    /// Whether the kernel lets a root inside end PID 1.
+    pub guard: bool,
     /// Where the child tells its pid before exec, for those who may outlive its parent.
     pub announce: Option<RawFd>,
     /// Whether the agent's own low score must not be inherited.
@@ -160,6 +163,9 @@ unsafe fn prepare(frame: &mut Frame<'_>) -> Result<(), i32> {
         limit(libc::RLIMIT_CORE, Some(0))?;
         frame.step = Step::Capabilities;
         capabilities(plan)?;
+        if plan.guard {
+            check(guard::enter().into())?;
+        }
         frame.step = Step::Credentials;
         let Credentials { uid, gid, groups } = &plan.credentials;
         check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;

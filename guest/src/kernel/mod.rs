@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod descriptor;
 pub mod errno;
 pub mod folder;
+pub mod guard;
 pub mod mounts;
 pub mod signals;
 pub mod socket;

@@ -13,21 +13,24 @@ const FILE_MAX_BYTES: usize = 8_192;
 pub struct Memory {
     /// The sandbox's cgroup, where the host shows it.
     cgroup: Option<OwnedFd>,
+    /// Whether the kernel is gVisor's, which belongs to this sandbox alone.
+    pub is_gvisor: bool,
 }
 
 impl Memory {
     /// Opens the cgroup and takes it out of the sight of users.
     pub fn find() -> Self {
+        let is_gvisor = is_gvisor();
         let Ok(folder) = std::env::var(CGROUP_FOLDER_VARIABLE) else {
-            return Self { cgroup: None };
+            return Self { cgroup: None, is_gvisor };
         };
         let path = CString::new(folder).unwrap_or_default();
         let opened = descriptor::open(&path, libc::O_PATH | libc::O_DIRECTORY);
         mounts::detach(&path);
-        let memory = Self { cgroup: opened.ok() };
+        let memory = Self { cgroup: opened.ok(), is_gvisor };
         if memory.cgroup_used_bytes().is_none() {
             eprintln!("atoll-agent: {CGROUP_FOLDER_VARIABLE} cannot be read; adding up /proc");
-            return Self { cgroup: None };
+            return Self { cgroup: None, is_gvisor };
         }
         memory
     }
@@ -42,7 +45,7 @@ impl Memory {
 
     /// What can be known without looking at each process.
     pub fn quick_used_bytes(&self) -> Option<u64> {
-        self.cgroup_used_bytes().or_else(own_kernel_used_bytes)
+        self.cgroup_used_bytes().or_else(|| self.own_kernel_used_bytes())
     }
 
     fn cgroup_used_bytes(&self) -> Option<u64> {
@@ -54,15 +57,16 @@ impl Memory {
         let cache = row(&stat, "total_inactive_file ").or_else(|| row(&stat, "inactive_file "));
         Some(current.saturating_sub(cache.unwrap_or(0)))
     }
-}
 
-fn own_kernel_used_bytes() -> Option<u64> {
-    if !is_gvisor() {
-        return None;
+    /// No cache is in it: gVisor counts what its own memory file holds, as the host's cgroup does.
+    fn own_kernel_used_bytes(&self) -> Option<u64> {
+        if !self.is_gvisor {
+            return None;
+        }
+        let text = read(libc::AT_FDCWD, c"/proc/meminfo")?;
+        let kib = |name: &str| row(&text, name);
+        Some(kib("MemTotal:")?.saturating_sub(kib("MemFree:")?) * 1_024)
     }
-    let text = read(libc::AT_FDCWD, c"/proc/meminfo")?;
-    let kib = |name: &str| row(&text, name);
-    Some(kib("MemTotal:")?.saturating_sub(kib("MemFree:")?) * 1_024)
 }
 
 /// gVisor alone shows its own allocator there.

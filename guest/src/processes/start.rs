@@ -68,6 +68,7 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         processes_limit: limits.processes,
         open_files_limit: limits.open_files,
         drop_capabilities: capabilities::to_drop(),
+        guard: agent.memory.is_gvisor,
         announce: None,
         reset_oom_score: true,
     };

@@ -185,6 +185,7 @@ fn run(
         processes_limit: limits.processes,
         open_files_limit: limits.open_files,
         drop_capabilities: capabilities::to_drop(),
+        guard: agent.memory.is_gvisor,
         announce: None,
         reset_oom_score: true,
     };
