@@ -2,7 +2,10 @@ import { AtollError, type ErrorCode, errorFromBody, type GuestResponse } from '@
 import type { GatewayLimits } from './limits.ts'
 import { readBounded } from './read-bounded.ts'
 
-/** What a guest may say of itself. Codes about keys, quotas and nodes are not its to claim (invariant 8). */
+/**
+ * What a guest may say of itself. Codes about keys, quotas and nodes are not its to claim (invariant 8), and its
+ * `not_found` and `internal` speak of the agent, not of the sandbox: to a client both are a guest out of order.
+ */
 const guestCodes: ReadonlySet<ErrorCode> = new Set([
   'invalid_request',
   'permission_denied',
@@ -22,6 +25,7 @@ const guestCodes: ReadonlySet<ErrorCode> = new Set([
   'range_not_satisfiable',
   'exec_failed',
   'hash_mismatch',
+  'image_invalid',
   'connection_refused',
   'too_many_processes',
   'overloaded',

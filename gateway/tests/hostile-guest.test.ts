@@ -60,6 +60,15 @@ it("binds the node's deadline when the guest's does not, and says whose it was",
   expect(guest.asked.some((asked) => asked.startsWith('DELETE'))).toBe(true)
 })
 
+it('passes what a guest says of an archive on, so that nobody sends it again', async () => {
+  await using guest = await startScripted(() => refusal(422, 'image_invalid'))
+  const response = await guest.raw('PUT', '/tar?path=/tmp', 'no archive')
+  expect([response.status, JSON.parse(await response.text())]).toMatchObject([
+    422,
+    { code: 'image_invalid', retryable: false },
+  ])
+})
+
 it('does not let a guest speak for control, nor send what is not bounded', async () => {
   for (const code of ['unauthenticated', 'rate_limited', 'sandbox_ended', 'nonsense']) {
     await using guest = await startScripted(() => refusal(401, code))
