@@ -69,7 +69,7 @@ it('claims quotas atomically', async () => {
   expect((await control.call('POST', '/v1/sandboxes', {}, headers)).status).toBe(201)
 })
 
-it('bounds failed authentications of an address, and lets a known key through', async () => {
+it('bounds failed authentications of an address, and lets good keys through, seen before or not', async () => {
   await using control = await startControl(fakeNode().api, { limits: { failuresBurst: 3 } })
   await control.call('GET', '/v1/sandboxes')
   const statuses: number[] = []
@@ -77,6 +77,20 @@ it('bounds failed authentications of an address, and lets a known key through', 
     statuses.push((await control.call('GET', '/v1/sandboxes', undefined, bearer(`nonsense${i}`))).status)
   expect(statuses).toEqual([401, 401, 401, 429, 429])
   expect((await control.call('GET', '/v1/sandboxes')).status).toBe(200)
+  const fresh = (await control.call('POST', '/v1/keys', { name: 'fresh', scopes: ['sandboxes:write'] })).body
+  const headers = bearer(String(fresh['secret']))
+  const made = await control.call('POST', '/v1/sandboxes', {}, headers)
+  expect(made.status).toBe(201)
+  const path = `/v1/sandboxes/${made.body['id']}/tokens`
+  const token = (await control.call('POST', path, { ttlMs: 60_000, access: 'use' }, headers)).body['token']
+  const guest = {
+    sandbox: String(made.body['id']),
+    access: 'use',
+    authorization: `Bearer ${token}`,
+    token: undefined,
+    remoteAddress: '127.0.0.1',
+  } as const
+  expect(await control.control.authorize(guest)).toMatchObject({ key: fresh['id'] })
 })
 
 it('bounds the requests of a key and says when to come back', async () => {

@@ -20,9 +20,13 @@ it.each([
   expect([401, 429, 431]).toContain(answer.status)
 })
 
-it('guessing is slowed down: after many failures the address is told to wait, a good key elsewhere is not', async () => {
+it('guessing is slowed down: after many failures the address is told to wait, and its good keys are not', async () => {
   const statuses: number[] = []
   for (let n = 0; n < 400 && !statuses.includes(429); n += 1)
     statuses.push((await call(stack, '/v1/sandboxes', { key: `atoll_${'a'.repeat(20)}_${n}` })).status)
   expect(statuses).toContain(429)
+  expect((await call(stack, '/v1/sandboxes')).status).toBe(200)
+  const fresh = await stack.atoll.keys.create({ name: 'fresh', scopes: ['sandboxes:read'] })
+  expect((await call(stack, '/v1/sandboxes', { key: fresh.secret })).status, 'never seen before').toBe(200)
+  expect((await call(stack, '/v1/sandboxes', { key: `${fresh.secret.slice(0, -1)}a` })).status).toBe(429)
 })
