@@ -112,7 +112,7 @@ describe.skipIf(host.skip !== undefined).each(['gvisor', 'container'] as const)(
         for (const pid of [shim, spare]) process.kill(pid, name)
       expect(await machine.exited).toMatchObject({ cause: 'fault', message: 'shim lost' })
       // gVisor itself may end when its streams break; what is left then are its cgroups.
-    expect((await readExit(spec.directory))?.receipt?.cgroups).toBeGreaterThan(0)
+      expect((await readExit(spec.directory))?.receipt?.cgroups).toBeGreaterThan(0)
       expect(await untilGone(spec)).toEqual([])
     })
   },
