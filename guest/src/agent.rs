@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use crate::identity::{Identity, Limits};
+use crate::limits::capabilities;
 use crate::limits::memory::Memory;
 use crate::limits::tally::Tally;
 use crate::processes::containment::Containment;
@@ -19,6 +20,8 @@ pub struct Agent {
     pub containment: Containment,
     pub memory: Memory,
     pub tally: Tally,
+    /// The bounding set does not change, so it is asked once.
+    pub drop_capabilities: Vec<i32>,
     pub open_streams: Cell<usize>,
 }
 
@@ -31,6 +34,7 @@ impl Agent {
             containment,
             memory,
             tally: Tally::default(),
+            drop_capabilities: capabilities::to_drop(),
             open_streams: Cell::new(0),
         }
     }

@@ -34,6 +34,8 @@ export interface AgentOptions {
   readonly adopt?: Record<string, unknown> | false
   /** As in the container runtime: set-user-id programs get nothing. */
   readonly noNewPrivileges?: boolean
+  /** Descriptors that the agent itself may hold. */
+  readonly openFiles?: number
 }
 
 const cgroupRoots = ['/sys/fs/cgroup/unified', '/sys/fs/cgroup']
@@ -46,7 +48,7 @@ export const startAgent = async (options: AgentOptions = {}): Promise<RunningAge
   for (const name of ['upper', 'work']) mkdirSync(join(folder, name))
   const script = `ip link set lo up && mount -t tmpfs none ${folder}/work && mkdir ${folder}/work/u ${folder}/work/w &&
     mount -t overlay overlay -o lowerdir=/etc,upperdir=${folder}/work/u,workdir=${folder}/work/w /etc &&
-    exec ${options.noNewPrivileges ? 'setpriv --no-new-privs ' : ''}${agentBinary} --no-root-setup`
+    exec ${options.noNewPrivileges ? 'setpriv --no-new-privs ' : ''}${options.openFiles === undefined ? '' : `prlimit --nofile=${options.openFiles} `}${agentBinary} --no-root-setup`
   const child = spawn('unshare', ['-p', '-f', '-m', '-u', '-n', '--mount-proc', 'sh', '-c', script], {
     stdio: ['pipe', 'pipe', openSync(logPath, 'a')],
     env: { PATH: process.env.PATH, ...(cgroup === undefined ? {} : { ATOLL_CGROUP2_DIR: cgroup }) },

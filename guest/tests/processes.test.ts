@@ -258,6 +258,16 @@ it('refuses to start anything before it was adopted', async () => {
   expect(answer.json().code).toBe('not_adopted')
 })
 
+it('holds no descriptors of what has ended', async () => {
+  await using agent = await startAgent({ openFiles: 40 })
+  for (let number = 0; number < 60; number += 1) {
+    const id = `short${number}`
+    expect((await agent.call('PUT', `/v1/processes/${id}`, { argv: ['true'] })).status, id).toBe(201)
+    expect((await agent.call('GET', `/v1/processes/${id}/wait`)).json().exit.code).toBe(0)
+  }
+  expect((await agent.call('GET', '/v1/processes')).json().processes).toHaveLength(60)
+})
+
 it('is small', async () => {
   await using agent = await startAgent()
   const { agent: own } = (await agent.call('GET', '/v1/metrics')).json()

@@ -8,6 +8,7 @@ use std::ptr::null;
 
 use super::credentials::Credentials;
 use super::guard;
+use super::signals::IGNORED;
 
 const STACK_BYTES: usize = 65_536;
 
@@ -235,10 +236,8 @@ unsafe fn capabilities(plan: &Plan) -> Result<(), i32> {
 
 unsafe fn signals() {
     unsafe {
-        for signal in 1..=64 {
-            if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-                libc::signal(signal, libc::SIG_DFL);
-            }
+        for signal in IGNORED {
+            libc::signal(signal, libc::SIG_DFL);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);

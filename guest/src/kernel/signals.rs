@@ -20,11 +20,16 @@ pub fn child_ends() -> io::Result<OwnedFd> {
     }
 }
 
-/// Ends with the group of the terminal or shell must not end the agent (it matters on the host;
-/// as PID 1 the kernel already drops them).
+/// What must not end the agent (it matters on the host; as PID 1 the kernel already drops them).
+/// Exec keeps what is ignored, and resets all else: a child has to undo just these.
+pub const IGNORED: [i32; 5] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGPIPE, libc::SIGTTOU, libc::SIGTTIN];
+
+/// Ignores those, and takes back what the agent's own starter may have ignored.
 pub fn ignore_interruptions() {
-    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGPIPE, libc::SIGTTOU, libc::SIGTTIN] {
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    for signal in 1..=64 {
+        let action = if IGNORED.contains(&signal) { libc::SIG_IGN } else { libc::SIG_DFL };
+        unsafe { libc::signal(signal, action) };
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
 
 use super::tree::{Group, Tree};
 use crate::kernel::{descriptor, mounts};
@@ -15,7 +16,7 @@ const CGROUP2_FOLDER_VARIABLE: &str = "ATOLL_CGROUP2_DIR";
 /// The hierarchy in which each process gets a group, or none: then a supervisor per process is
 /// the subreaper of its tree.
 pub struct Containment {
-    root: Option<OwnedFd>,
+    root: Option<Rc<OwnedFd>>,
     unified: bool,
     next: Cell<u64>,
 }
@@ -25,7 +26,7 @@ impl Containment {
         let found =
             delegated().map(|root| (root, true)).or_else(|| own().map(|root| (root, false)));
         let (root, unified) = match found {
-            Some((root, unified)) => (Some(root), unified),
+            Some((root, unified)) => (Some(Rc::new(root)), unified),
             None => (None, false),
         };
         let containment = Self { root, unified, next: Cell::new(1) };
@@ -61,8 +62,7 @@ impl Containment {
         descriptor::retry(made)?;
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let folder = descriptor::open_at(root.as_raw_fd(), &name, flags, 0)?;
-        let parent = root.try_clone()?;
-        let group = Group { parent, folder, name, unified: self.unified };
+        let group = Group::new(root.clone(), folder, name, self.unified);
         if let Some(limit) = processes_limit {
             group.limit_processes(limit);
         }

@@ -62,6 +62,8 @@ pub async fn oversee(
         Survivors::Kill => survivors_killed += process.tree.kill().await,
         Survivors::Keep => survivors_kept = survivors,
     }
+    // Fails while a survivor is kept; the record's end then tries again.
+    process.tree.remove();
     finish.send_replace(true);
     output_complete.notified().await;
     let exit = exit(&process, wait, duration, survivors_killed, survivors_kept);

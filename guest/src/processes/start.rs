@@ -25,7 +25,6 @@ use crate::http::error::{Answer, Code, Refusal};
 use crate::identity::users::{self, User};
 use crate::kernel::child::{self, Failure, Plan, Step};
 use crate::kernel::{descriptor, errno, supervisor};
-use crate::limits::capabilities;
 use crate::limits::survey;
 
 /// The process's side of its standard streams, and the agent's.
@@ -67,11 +66,12 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         cgroup: entrance.as_ref().map(AsRawFd::as_raw_fd),
         processes_limit: limits.processes,
         open_files_limit: limits.open_files,
-        drop_capabilities: capabilities::to_drop(),
+        drop_capabilities: agent.drop_capabilities.clone(),
         guard: agent.memory.is_gvisor,
         announce: None,
         reset_oom_score: true,
     };
+    let started = Instant::now();
     let (pid, report) = launch(&mut plan, &tree).map_err(|failure| {
         tree.remove();
         refusal(id, &request, &cwd, limits.processes, failure)
@@ -88,7 +88,7 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         user: user.name,
         cwd,
         started_at_ms: unix_ms(),
-        started: Instant::now(),
+        started,
         tree,
         stdin,
         terminal,

@@ -1,10 +1,11 @@
 //! A process with all its descendants: counted, signalled, and ended together (invariant 10).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -88,16 +89,21 @@ impl Tree {
 
 /// One cgroup: of cgroup2, or of gVisor's pids hierarchy.
 pub struct Group {
-    pub parent: OwnedFd,
-    pub folder: OwnedFd,
-    pub name: CString,
-    pub unified: bool,
+    parent: Rc<OwnedFd>,
+    /// Gone with the group: records of ended processes hold no descriptors.
+    folder: RefCell<Option<OwnedFd>>,
+    name: CString,
+    unified: bool,
 }
 
 impl Group {
+    pub fn new(parent: Rc<OwnedFd>, folder: OwnedFd, name: CString, unified: bool) -> Self {
+        Self { parent, folder: RefCell::new(Some(folder)), name, unified }
+    }
+
     /// A descriptor that a child writes itself into.
     pub fn entrance(&self) -> io::Result<OwnedFd> {
-        descriptor::open_at(self.folder.as_raw_fd(), c"cgroup.procs", libc::O_WRONLY, 0)
+        self.open(c"cgroup.procs", libc::O_WRONLY)
     }
 
     pub fn limit_processes(&self, limit: u64) {
@@ -106,8 +112,15 @@ impl Group {
     }
 
     pub fn remove(&self) -> bool {
+        if self.folder.borrow().is_none() {
+            return true;
+        }
         let (parent, name) = (self.parent.as_raw_fd(), self.name.as_ptr());
-        unsafe { libc::unlinkat(parent, name, libc::AT_REMOVEDIR) == 0 }
+        let removed = unsafe { libc::unlinkat(parent, name, libc::AT_REMOVEDIR) == 0 };
+        if removed {
+            self.folder.borrow_mut().take();
+        }
+        removed
     }
 
     fn pids(&self) -> io::Result<Vec<i32>> {
@@ -137,14 +150,21 @@ impl Group {
         count.and_then(|count| count.trim().parse().ok()).is_some_and(|count: u64| count > 0)
     }
 
+    fn open(&self, name: &CStr, flags: i32) -> io::Result<OwnedFd> {
+        match self.folder.borrow().as_ref() {
+            Some(folder) => descriptor::open_at(folder.as_raw_fd(), name, flags, 0),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     fn read(&self, name: &CStr) -> io::Result<String> {
-        let file = descriptor::open_at(self.folder.as_raw_fd(), name, libc::O_RDONLY, 0)?;
+        let file = self.open(name, libc::O_RDONLY)?;
         let bytes = descriptor::read_small(file.as_raw_fd(), PIDS_MAX_BYTES)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn write(&self, name: &CStr, value: &[u8]) -> io::Result<()> {
-        let file = descriptor::open_at(self.folder.as_raw_fd(), name, libc::O_WRONLY, 0)?;
+        let file = self.open(name, libc::O_WRONLY)?;
         descriptor::write(file.as_raw_fd(), value).map(drop)
     }
 }

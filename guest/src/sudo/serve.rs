@@ -21,7 +21,6 @@ use crate::agent::Agent;
 use crate::identity::users::{self, User};
 use crate::kernel::child::{self, Failure, Plan, Step};
 use crate::kernel::{descriptor, errno, socket};
-use crate::limits::capabilities;
 use crate::processes::process::WaitResult;
 use crate::processes::tree::Tree;
 
@@ -184,7 +183,7 @@ fn run(
         cgroup: Some(entrance.as_raw_fd()),
         processes_limit: limits.processes,
         open_files_limit: limits.open_files,
-        drop_capabilities: capabilities::to_drop(),
+        drop_capabilities: agent.drop_capabilities.clone(),
         guard: agent.memory.is_gvisor,
         announce: None,
         reset_oom_score: true,
