@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { copyFile, chmod, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { type ClientHttp2Session, connect } from 'node:http2'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { Duplex } from 'node:stream'
@@ -9,6 +8,7 @@ import { AtollError, makeId } from '@atoll/protocol'
 import { z } from 'zod'
 import type { Machine, MachineLimits, MachineSpec, RuntimeName } from '../runtimes/driver.ts'
 import { runOk } from './run.ts'
+import { probePrefix, sweepProbes } from './sweep-probes.ts'
 
 const limits: MachineLimits = {
   cpuMillis: 1_000,
@@ -26,12 +26,13 @@ const deadlineMs = 60_000
 /** Makes an image of nothing but the agent, boots it, has the agent run itself, and ends it. */
 export const probeBoot = async (
   runtime: RuntimeName,
-  agentPath: string,
+  { agentPath, launcherPath }: { readonly agentPath: string; readonly launcherPath: string },
   start: (spec: MachineSpec, signal: AbortSignal) => Promise<Machine>,
   signal: AbortSignal,
 ): Promise<void> => {
+  await sweepProbes(runtime, launcherPath, signal)
   await using stack = new AsyncDisposableStack()
-  const folder = stack.adopt(await mkdtemp(join(tmpdir(), `atoll-probe-${runtime}-`)), (path) =>
+  const folder = stack.adopt(await mkdtemp(probePrefix(runtime)), (path) =>
     rm(path, { recursive: true, force: true }),
   )
   const imagePath = await agentImage(folder, agentPath, signal)

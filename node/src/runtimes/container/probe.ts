@@ -20,7 +20,7 @@ export const probe = async (host: ContainerHost, signal: AbortSignal): Promise<C
       signal,
     })
     host.version = `crun ${/^crun version (\S+)/m.exec(stdout)?.[1] ?? 'unknown'}`
-    await probeBoot('container', host.agentPath, (spec, bootSignal) => start(host, spec, bootSignal), signal)
+    await probeBoot('container', host, (spec, bootSignal) => start(host, spec, bootSignal), signal)
     return capabilitiesOf(host)
   } catch (error) {
     signal.throwIfAborted()

@@ -21,7 +21,7 @@ export const probe = async (host: GvisorHost, signal: AbortSignal): Promise<Capa
   for (const platform of platforms) {
     host.platform = platform
     try {
-      await probeBoot('gvisor', host.agentPath, (spec, bootSignal) => start(host, spec, bootSignal), signal)
+      await probeBoot('gvisor', host, (spec, bootSignal) => start(host, spec, bootSignal), signal)
       return capabilitiesOf(host)
     } catch (error) {
       signal.throwIfAborted()
