@@ -130,6 +130,25 @@ describe('the channel to a guest', () => {
     await expect(text(answer.body)).rejects.toMatchObject({ code: 'stream_broken' })
   })
 
+  it('endures thousands of readers that leave before the end, in one session', {
+    timeout: 60_000,
+  }, async () => {
+    const { connect, sessions } = agent((stream, path) => {
+      if (path === '/long') return void stream.respond({ ':status': 200 })
+      stream.respond({ ':status': 200 })
+      stream.write('nearly all')
+      setImmediate(() => stream.end('the end'))
+    })
+    const guest = guestConnection(connect, Math.random)
+    const long = await guest.request(get('/long'))
+    let fault: unknown
+    text(long.body).catch((error: unknown) => (fault = error))
+    for (let n = 0; n < 2_000; n++) (await guest.request(get('/short'))).body.destroy()
+    await expect.poll(() => guest.open, { timeout: 5_000 }).toBe(1)
+    expect([fault, sessions.length]).toEqual([undefined, 1])
+    long.body.destroy()
+  })
+
   it('ends requests with the reason it was closed for', async () => {
     const { connect } = agent(() => undefined)
     const guest = guestConnection(connect, Math.random)

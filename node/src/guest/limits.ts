@@ -11,6 +11,11 @@ export const guestLimits = {
   headerPairs: 64,
   /** What a response holds before its reader takes it, bytes. */
   bodyBufferBytes: 256 * 1024,
+  /** What a stream may still bring after its reader left, before it is reset: ms, bytes. */
+  lingerMs: 100,
+  lingerBytes: 64 * 1024,
+  /** Frames for streams that were reset, per session: each call may leave some, and a session lasts for days. */
+  invalidFrames: 2 ** 31,
   /** A JSON answer of the agent. */
   jsonBytes: 1024 ** 2,
   /** From connecting to the agent's settings, ms. */

@@ -21,8 +21,9 @@ export const responseBody = (
     highWaterMark: guestLimits.bodyBufferBytes,
     read: () => void stream.resume(),
     destroy: (error, callback) => {
-      // Nobody reads it any more. With an error and not by close(), see exchange.ts.
-      if (!ended) stream.destroy(error ?? new Error('the reader went away'))
+      if (!ended && error === null) leave(stream)
+      // With an error and not by close(), see exchange.ts.
+      else if (!ended) stream.destroy(error ?? undefined)
       callback(error)
     },
   })
@@ -42,9 +43,26 @@ export const responseBody = (
     if (wanted !== undefined && received !== wanted)
       return fail(new Error(`${received} of ${wanted} bytes came`))
     ended = true
-    body.push(null)
+    if (!body.destroyed) body.push(null)
   })
   stream.once('error', fail)
   stream.once('close', () => fail(new Error('the stream was closed')))
   return body
+}
+
+/**
+ * A reader that has what it wanted leaves just before the stream's end, as a rule. What still comes is dropped for a
+ * moment: a reset at once would make the agent's last frames invalid ones, of which a session endures a number.
+ */
+const leave = (stream: ClientHttp2Stream): void => {
+  const reset = (): void => void stream.destroy(new Error('the reader went away'))
+  const timer = setTimeout(reset, guestLimits.lingerMs)
+  timer.unref()
+  let dropped = 0
+  stream.on('data', (chunk: Buffer) => {
+    dropped += chunk.length
+    if (dropped > guestLimits.lingerBytes) reset()
+  })
+  stream.once('close', () => clearTimeout(timer))
+  stream.resume()
 }
