@@ -95,9 +95,12 @@ fn an_archive_unpacks_whatever_the_split() {
     }
 }
 
+/// Type, name, link target and content.
+type Row<'a> = (EntryType, &'a str, &'a str, &'a [u8]);
+
 #[test]
 fn nothing_leaves_the_folder() {
-    let attacks: [&[(EntryType, &str, &str, &[u8])]; 9] = [
+    let attacks: [&[Row<'_>]; 9] = [
         &[(EntryType::Regular, "/tmp/atoll-absolute", "", b"x")],
         &[(EntryType::Regular, "../secret", "", b"x")],
         &[(EntryType::Regular, "a/../../secret", "", b"x")],

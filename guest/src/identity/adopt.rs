@@ -21,6 +21,7 @@ use crate::http::error::{Answer, Refusal};
 use crate::http::request;
 use crate::http::serve::reply;
 use crate::kernel::descriptor;
+use crate::limits::cpus;
 use crate::processes::process::unix_ms;
 
 const ENTROPY_MAX_BYTES: usize = 4_096;
@@ -57,6 +58,9 @@ pub async fn call(agent: &Rc<Agent>, body: Incoming) -> Answer<Response<Response
     stir(&entropy).map_err(|error| Refusal::io("stir", "/dev/urandom", &error))?;
     name_host(&wanted.hostname).map_err(|error| Refusal::io("name", "the host", &error))?;
     write_files(&wanted.sandbox_id, &wanted.hostname)?;
+    if let Some(count) = wanted.limits.cpu_count {
+        cpus::narrow(count).map_err(|error| Refusal::io("narrow", "the CPUs", &error))?;
+    }
     let clock_skew_ms = received_ms as i64 - wanted.time_unix_ms as i64;
     *agent.identity.borrow_mut() = Some(Identity {
         sandbox_id: wanted.sandbox_id,

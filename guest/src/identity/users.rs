@@ -53,6 +53,8 @@ fn resolve(text: &str, users: &str, groups: &str) -> Answer<User> {
     let uid = match (&row, number) {
         (Some(row), _) => row[2].parse().unwrap_or(u32::MAX),
         (None, Some(uid)) => uid,
+        // An image may hold nothing but the agent; root needs no entry.
+        (None, None) if who == "root" => 0,
         (None, None) => {
             let message = format!("there is no user {who:?} in /etc/passwd; name one or a uid");
             return Err(Refusal::invalid(message));
@@ -64,9 +66,13 @@ fn resolve(text: &str, users: &str, groups: &str) -> Answer<User> {
         // Root without an entry is still root's group; a bare number has its own.
         None => own_gid.unwrap_or(uid),
     };
-    let name = row.as_ref().map_or_else(|| uid.to_string(), |row| row[0].to_owned());
+    let name = match &row {
+        Some(row) => row[0].to_owned(),
+        None if uid == 0 => "root".to_owned(),
+        None => uid.to_string(),
+    };
     let home = row.as_ref().map(|row| row[5]).filter(|home| home.starts_with('/'));
-    let home = home.unwrap_or(if uid == 0 { "/root" } else { "/" }).to_owned();
+    let home = home.unwrap_or("/").to_owned();
     let shell = row.as_ref().map(|row| row[6]).filter(|shell| !shell.is_empty());
     let shell = shell.unwrap_or("/bin/sh").to_owned();
     let groups = memberships(&name, gid, groups);
@@ -128,6 +134,13 @@ mod tests {
         assert_eq!(user.credentials, Credentials { uid: 4242, gid: 27, groups: vec![27] });
         assert_eq!(user.home, "/");
         assert_eq!(resolve("1000:sudo", USERS, GROUPS).unwrap().name, "user");
+    }
+
+    #[test]
+    fn root_needs_no_entry() {
+        let user = resolve("root", "", "").unwrap();
+        assert_eq!(user.credentials, Credentials { uid: 0, gid: 0, groups: vec![0] });
+        assert_eq!((user.name.as_str(), user.home.as_str()), ("root", "/"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What keeps the sandbox answering: capabilities, memory, disk and counts.
 
 pub mod capabilities;
+pub mod cpus;
 pub mod disk;
 pub mod memory;
 pub mod metrics;
