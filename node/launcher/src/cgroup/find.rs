@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn finds_version_two_alone() {
-        assert!(matches!(find_in(V2), Ok(Host::V2(root)) if root == Path::new("/sys/fs/cgroup")));
+        assert!(
+            matches!(find_in(V2), Ok(Host::V2(root)) if root == std::path::Path::new("/sys/fs/cgroup"))
+        );
     }
 
     #[test]
