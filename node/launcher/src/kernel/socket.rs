@@ -119,13 +119,14 @@ fn stream_socket(flags: i32) -> io::Result<OwnedFd> {
     }
 }
 
-/// Listens, non-blocking. The umask in force (077) makes the socket 0600.
+/// Listens, non-blocking, at a socket of mode 0600: bind takes the mode that the descriptor has.
 pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     const BACKLOG: i32 = 16;
     let socket = stream_socket(libc::SOCK_NONBLOCK)?;
     let (address, _folder) = address(path)?;
     // SAFETY: the address lives through the call and its size is its own.
     unsafe {
+        check(libc::fchmod(socket.as_raw_fd(), 0o600))?;
         check(libc::bind(
             socket.as_raw_fd(),
             (&raw const address).cast(),

@@ -61,9 +61,15 @@ impl Outgoing {
         }
     }
 
-    /// Begins a session: an agent in mid-frame swallows at most the sled.
+    /// Begins a session: an agent in mid-frame swallows at most the sled. What waits for an older session goes,
+    /// so that nothing piles up before an agent that does not read; a control frame that is cut ends in the sled.
     pub fn open(&mut self, nonce: &[u8; NONCE_BYTES]) {
-        self.control.resize(self.control.len() + SLED_BYTES, 0);
+        if self.frame_at == 0 {
+            self.frame.clear();
+        }
+        self.control.clear();
+        self.control_at = 0;
+        self.control.resize(SLED_BYTES, 0);
         self.control.extend_from_slice(&header(OPEN, NONCE_BYTES));
         self.control.extend_from_slice(nonce);
     }

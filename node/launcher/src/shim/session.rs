@@ -157,11 +157,13 @@ impl Session {
     /// True when there may be more at once.
     fn read_client(&mut self) -> bool {
         let Some(client) = self.client.as_ref().filter(|client| client.opened) else {
-            // Not opened yet, and the poll says it is gone.
+            // Not opened yet, and perhaps gone.
             self.drop_if_hung_up();
             return false;
         };
         if !self.outgoing.is_empty() {
+            // The guest takes nothing: a client that left meanwhile must not wake us for ever.
+            self.drop_if_hung_up();
             return false;
         }
         match self

@@ -106,14 +106,7 @@ fn finishes_a_begun_frame_before_the_sled() {
         outgoing.advance(part);
     }
     let sled = vec![0u8; SLED_BYTES];
-    let expected = [
-        &data(b"hello")[3..],
-        &header(CLOSE, 0),
-        &sled,
-        &header(OPEN, 16),
-        &NONCE,
-    ]
-    .concat();
+    let expected = [&data(b"hello")[3..], &sled, &header(OPEN, 16), &NONCE].concat();
     assert!(sent == expected);
     assert_eq!(SLED_BYTES, 65_540);
 }
@@ -137,5 +130,54 @@ fn random_bytes_never_panic_and_never_pass_without_the_nonce() {
         let (out, _) = decode(&noise, 1 + (random() % 64) as usize);
         assert!(out.is_empty());
         let (_, _) = decode(&[opened(), noise].concat(), 1 + (random() % 64) as usize);
+    }
+}
+
+/// What an agent that takes all now would get.
+fn drain(outgoing: &mut Outgoing) -> Vec<u8> {
+    let mut out = Vec::new();
+    while !outgoing.is_empty() {
+        let rest = outgoing.rest().to_vec();
+        outgoing.advance(rest.len());
+        out.extend(rest);
+    }
+    out
+}
+
+#[test]
+fn a_newer_session_replaces_what_waits_for_an_agent_that_does_not_read() {
+    let whole_open = SLED_BYTES + HEADER_BYTES + NONCE_BYTES;
+    let mut outgoing = Outgoing::new();
+    for n in 0..1_000u32 {
+        outgoing.open(&[n as u8; NONCE_BYTES]);
+        outgoing.close();
+    }
+    outgoing.open(&NONCE);
+    let out = drain(&mut outgoing);
+    assert_eq!(out.len(), whole_open);
+    assert!(out.ends_with(&NONCE));
+}
+
+#[test]
+fn a_frame_that_was_begun_is_finished_and_one_that_was_not_goes() {
+    let payload = [9u8; 1_000];
+    for begun in [0, 1, 500] {
+        let mut outgoing = Outgoing::new();
+        outgoing
+            .fill(|room| {
+                room[..payload.len()].copy_from_slice(&payload);
+                Ok(payload.len())
+            })
+            .unwrap();
+        outgoing.advance(begun);
+        outgoing.open(&NONCE);
+        let out = drain(&mut outgoing);
+        let rest = if begun == 0 {
+            0
+        } else {
+            HEADER_BYTES + payload.len() - begun
+        };
+        assert_eq!(out.len(), rest + SLED_BYTES + HEADER_BYTES + NONCE_BYTES);
+        assert!(out[..rest].iter().rev().take(400).all(|byte| *byte == 9));
     }
 }
