@@ -1,5 +1,6 @@
 import {
   AtollError,
+  type ErrorCode,
   frameKinds,
   type GuestResponse,
   type OutputEvent,
@@ -105,9 +106,11 @@ export const errorEvent = (error: AtollError): ProcessEvent => ({
   error: { ...error.toBody() },
 })
 
+const keptCodes: ReadonlySet<ErrorCode> = new Set(['sandbox_ended', 'deadline_node', 'guest_unreachable'])
+
 /** What the node knows better than "broken" keeps its code. */
 const failed = (error: unknown): ProcessEvent => {
   if (!(error instanceof AtollError)) return broken('the guest sent what is not of its protocol')
-  if (error.code === 'sandbox_ended' || error.code === 'deadline_node') return errorEvent(error)
+  if (keptCodes.has(error.code)) return errorEvent(error)
   return broken(`${error.code}: ${error.message}`)
 }

@@ -87,7 +87,8 @@ describe('the channel to a guest', () => {
       stream.respond({ ':status': 200 })
       stream.write('begun')
     })
-    const guest = guestConnection(connect, Math.random)
+    const reach: (string | undefined)[] = []
+    const guest = guestConnection(connect, Math.random, (fault) => reach.push(fault?.code))
     const answer = await guest.request(get('/output'))
     const began = Date.now()
     // What arrives is no longer read: no ping is answered.
@@ -96,6 +97,9 @@ describe('the channel to a guest', () => {
     wires[0]!.write = () => true
     await expect(text(answer.body)).rejects.toMatchObject({ code: 'guest_unreachable' })
     expect(Date.now() - began).toBeLessThan(guestLimits.pingEveryMs + guestLimits.pingTimeoutMs + 2_000)
+    expect(reach).toEqual(['guest_unreachable'])
+    ;(await guest.request(get('/output'))).body.destroy()
+    expect(reach, 'told once each').toEqual(['guest_unreachable', undefined])
   })
 
   it('breaks a body off with an error, never with an end', async () => {

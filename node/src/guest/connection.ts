@@ -1,5 +1,6 @@
-import type { AtollError, GuestRequest, GuestResponse } from '@atoll/protocol'
+import { AtollError, type GuestRequest, type GuestResponse } from '@atoll/protocol'
 import { exchange } from './exchange.ts'
+import { guestLimits } from './limits.ts'
 import { type ConnectGuest, openSession } from './open-session.ts'
 import { type Watched, watched } from './watch-session.ts'
 
@@ -14,19 +15,38 @@ export interface GuestConnection {
   close(reason: AtollError): void
 }
 
+/** Called once when the agent stopped answering, with the fault, and once when it answers again. */
+export type OnReach = (fault: AtollError | undefined) => void
+
 /** One session per sandbox, opened at the first request and again after a loss. */
-export const guestConnection = (connectGuest: ConnectGuest, random: () => number): GuestConnection => {
+export const guestConnection = (
+  connectGuest: ConnectGuest,
+  random: () => number,
+  onReach: OnReach = () => undefined,
+): GuestConnection => {
   const ending = new AbortController()
   let session: Watched | undefined
   let opening: Promise<Watched> | undefined
+  let lost = false
 
+  const note = (fault: AtollError | undefined): void => {
+    if (ending.signal.aborted || lost === (fault !== undefined)) return
+    lost = fault !== undefined
+    onReach(fault)
+  }
   const open = async (): Promise<Watched> => {
+    // While it is known not to answer nobody waits for it as long as the first one did.
+    const timeoutMs = lost ? guestLimits.openLostTimeoutMs : guestLimits.openTimeoutMs
     try {
-      const opened = watched(await openSession(connectGuest, random, ending.signal))
+      const opened = watched(await openSession(connectGuest, random, ending.signal, timeoutMs), note)
       if (ending.signal.aborted) opened.http2.destroy()
       ending.signal.throwIfAborted()
       session = opened
+      note(undefined)
       return opened
+    } catch (error) {
+      if (error instanceof AtollError && error.code === 'guest_unreachable') note(error)
+      throw error
     } finally {
       opening = undefined
     }

@@ -20,6 +20,8 @@ export const guestLimits = {
   jsonBytes: 1024 ** 2,
   /** From connecting to the agent's settings, ms. */
   openTimeoutMs: 5_000,
+  /** The same for an agent that did not answer last time. */
+  openLostTimeoutMs: 2_000,
   /** Tries to open a session within `openTimeoutMs`. */
   openAttempts: 6,
   /** Until headers of an answer are there, ms; `headersTimeoutMs` of a request goes before it. */

@@ -9,13 +9,14 @@ import { guestLimits, openBackoff } from './limits.ts'
 /** Gives one link session to the agent; the driver's secret how. */
 export type ConnectGuest = (signal: AbortSignal) => Promise<Duplex>
 
-/** Opens an HTTP/2 session whose agent has answered; a few tries, bounded by `openTimeoutMs` together. */
+/** Opens an HTTP/2 session whose agent has answered; a few tries, bounded by `timeoutMs` together. */
 export const openSession = async (
   connectGuest: ConnectGuest,
   random: () => number,
   signal: AbortSignal,
+  timeoutMs: number,
 ): Promise<ClientHttp2Session> => {
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(guestLimits.openTimeoutMs)])
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
   let fault: unknown
   for (let attempt = 0; attempt < guestLimits.openAttempts && !deadline.aborted; attempt++) {
     if (attempt > 0) await pause(backoffMs(openBackoff, attempt, random()), deadline)

@@ -11,14 +11,18 @@ export interface Watched {
   readonly fail: (reason: AtollError) => void
 }
 
-/** Puts a session under watch. */
-export const watched = (http2: ClientHttp2Session): Watched => {
+/** Puts a session under watch; `onDead` is called when its agent stopped answering. */
+export const watched = (http2: ClientHttp2Session, onDead: (fault: AtollError) => void): Watched => {
   let fault: AtollError | undefined
   const fail = (reason: AtollError): void => {
     fault ??= reason
     http2.destroy(reason)
   }
-  return { http2, watch: watchSession(http2, fail), fault: () => fault, fail }
+  const die = (reason: AtollError): void => {
+    fail(reason)
+    onDead(reason)
+  }
+  return { http2, watch: watchSession(http2, die), fault: () => fault, fail }
 }
 
 /**

@@ -6,6 +6,7 @@ import type { SandboxRecord } from '../records/sandboxes.ts'
 import type { MachineLimits, RuntimeDriver } from '../runtimes/driver.ts'
 import type { Context, Live } from './context.ts'
 import { machineLimits } from './limits.ts'
+import { reportReach } from './reach.ts'
 import { directoryOf } from './sandbox-directory.ts'
 
 /** Bytes of entropy that a guest gets of its own (invariant 12). */
@@ -76,6 +77,7 @@ export const liveOf = (context: Context, id: string, machine: Live['machine']): 
   guest: guestConnection(
     (signal) => machine.connectGuest(signal),
     () => (context.random(1)[0] ?? 0) / 256,
+    (fault) => reportReach(context, id, fault),
   ),
   exchanges: new Set(),
   lastHeldMs: context.clock.now(),
