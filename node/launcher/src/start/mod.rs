@@ -14,6 +14,7 @@ use crate::shim::log::Log;
 use serde_json::{Map, Value};
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The guest's ends of the byte streams: handed to the runtime, then closed here.
@@ -161,6 +162,9 @@ fn prepare_mounts(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
     Ok(())
 }
 
+/// What others may do with a cgroup that is shown: list and read.
+const SHOWN_MODE: u32 = 0o755;
+
 /// The agent of a container sees two of its cgroups, and nothing above them.
 fn show_cgroups(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
     let act = |point: &Path| format!("show a cgroup at {}", point.display());
@@ -175,7 +179,11 @@ fn show_cgroups(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
     }
     if let Some(point) = &launch.cgroup.memory_mountpoint {
         fs::create_dir_all(point).at("mounts", act(point))?;
-        mount::bind_read_only(&cgroups.memory(), point).at("mounts", act(point))?;
+        // Made 0700 by a root that does not exist in there. It shows numbers, and is bound read-only.
+        let memory = cgroups.memory();
+        let open = fs::Permissions::from_mode(SHOWN_MODE);
+        fs::set_permissions(&memory, open).at("mounts", act(point))?;
+        mount::bind_read_only(&memory, point).at("mounts", act(point))?;
     }
     Ok(())
 }

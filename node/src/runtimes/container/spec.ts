@@ -1,3 +1,4 @@
+import { agentOpenFiles } from '../agent-limits.ts'
 import type { MachineSpec } from '../driver.ts'
 import { containerLimits } from './limits.ts'
 import { places } from './places.ts'
@@ -49,6 +50,8 @@ const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc
 export const ociSpec = (spec: MachineSpec): object => {
   const mapping = [{ containerID: 0, hostID: spec.uidBase, size: idsPerSandbox }]
   const { processes, openFiles } = spec.limits
+  // The agent's own: it gives each command the limit of the sandbox.
+  const agentFiles = Math.max(openFiles, agentOpenFiles)
   return {
     ociVersion: '1.0.2',
     process: {
@@ -72,7 +75,7 @@ export const ociSpec = (spec: MachineSpec): object => {
       noNewPrivileges: true,
       rlimits: [
         { type: 'RLIMIT_NPROC', hard: processes, soft: processes },
-        { type: 'RLIMIT_NOFILE', hard: openFiles, soft: openFiles },
+        { type: 'RLIMIT_NOFILE', hard: agentFiles, soft: agentFiles },
         { type: 'RLIMIT_CORE', hard: 0, soft: 0 },
       ],
     },

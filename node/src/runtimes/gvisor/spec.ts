@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { agentOpenFiles } from '../agent-limits.ts'
 import type { MachineSpec } from '../driver.ts'
 import { gvisorLimits } from './limits.ts'
 import type { GvisorHost } from './options.ts'
@@ -46,6 +47,8 @@ export const controlSocket = (host: GvisorHost, id: string): string =>
 export const ociSpec = (host: GvisorHost, spec: MachineSpec): object => {
   const mapping = [{ containerID: 0, hostID: spec.uidBase, size: idsPerSandbox }]
   const { processes, openFiles } = spec.limits
+  // The agent's own: it gives each command the limit of the sandbox.
+  const agentFiles = Math.max(openFiles, agentOpenFiles)
   return {
     ociVersion: '1.0.2',
     process: {
@@ -59,7 +62,7 @@ export const ociSpec = (host: GvisorHost, spec: MachineSpec): object => {
       ),
       rlimits: [
         { type: 'RLIMIT_NPROC', hard: processes, soft: processes },
-        { type: 'RLIMIT_NOFILE', hard: openFiles, soft: openFiles },
+        { type: 'RLIMIT_NOFILE', hard: agentFiles, soft: agentFiles },
         { type: 'RLIMIT_CORE', hard: 0, soft: 0 },
       ],
     },
