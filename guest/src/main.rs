@@ -22,8 +22,11 @@ use crate::limits::memory::Memory;
 use crate::processes::containment::Containment;
 
 const NO_ROOT_SETUP_FLAG: &str = "--no-root-setup";
-/// Allocations above this go back to the kernel when freed.
-const MMAP_THRESHOLD_BYTES: i32 = 64 << 10;
+/// Allocations above this go back to the kernel when freed. Pieces of a transfer lie below it: mapped
+/// anew for each, their page faults cost more in gVisor than everything else about a transfer.
+const MMAP_THRESHOLD_BYTES: i32 = 1 << 20;
+/// What the heap may keep for the next piece.
+const TRIM_THRESHOLD_BYTES: i32 = 1 << 20;
 
 fn main() {
     if std::env::args_os().next().is_some_and(|name| sudo::client::is_called(&name)) {
@@ -90,6 +93,7 @@ fn protect() {
         libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
         libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES);
         libc::umask(0o022);
     }
     let lowered = descriptor::open(c"/proc/self/oom_score_adj", libc::O_WRONLY)
