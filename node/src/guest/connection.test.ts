@@ -138,8 +138,8 @@ describe('the channel to a guest', () => {
     timeout: 60_000,
   }, async () => {
     const { connect, sessions } = agent((stream, path) => {
-      if (path === '/long') return void stream.respond({ ':status': 200 })
       stream.respond({ ':status': 200 })
+      if (path === '/long') return
       stream.write('nearly all')
       setImmediate(() => stream.end('the end'))
     })
