@@ -1,8 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Sandbox } from '@atoll/sdk'
 import { attackEach } from './battery.ts'
+import { call } from './call.ts'
+import { pidsOf } from './sandbox-folder.ts'
 
-attackEach('signals', ({ create }) => {
+/** Two pings, of which the last is not answered, and the way (node/src/guest/limits.ts). */
+const noticedWithinMs = 12_000
+/** An agent that is known not to answer. */
+const knownWithinMs = 4_000
+
+attackEach('signals', ({ create, stack }) => {
   let sandbox: Sandbox | undefined
   const box = (): Sandbox => sandbox ?? expect.fail('no sandbox')
   beforeEach(async () => {
@@ -75,4 +82,33 @@ while time.time() < end:
     for (const [asked, got] of codes) expect(got).toBe(asked)
     await orphans.wait()
   }, 30_000)
+
+  it('a guest that stands still is told apart within seconds, once, and serves again when it goes on', async () => {
+    const lone = await create()
+    const path = `/v1/sandboxes/${lone.id}`
+    const ask = async (): Promise<{ code: string | undefined; ms: number }> => {
+      const started = Date.now()
+      const body = JSON.stringify({ argv: ['true'] })
+      const { code } = await call(stack(), `${path}/processes?wait=1`, { method: 'POST', body })
+      return { code, ms: Date.now() - started }
+    }
+    const told = async (type: string): Promise<number> =>
+      (await call(stack(), `${path}/events`)).text.split(`"node.${type}"`).length - 1
+    expect((await ask()).code).toBeUndefined()
+    const { runtimePid } = pidsOf(stack(), lone.id)
+    process.kill(runtimePid, 'SIGSTOP')
+    try {
+      const first = await ask()
+      expect(first.code).toBe('guest_unreachable')
+      expect(first.ms).toBeLessThan(noticedWithinMs)
+      const second = await ask()
+      expect(second.code).toBe('guest_unreachable')
+      expect(second.ms).toBeLessThan(knownWithinMs)
+      await expect.poll(() => told('guest_unreachable')).toBe(1)
+    } finally {
+      process.kill(runtimePid, 'SIGCONT')
+    }
+    expect((await lone.run('echo alive', { deadlineMs: 8_000 })).stdout).toBe('alive\n')
+    await expect.poll(() => told('guest_reachable')).toBe(1)
+  }, 40_000)
 })
