@@ -45,7 +45,7 @@ describe('guides do what they say', () => {
           env: env(),
           timeout: 100_000,
         })
-        for (const promise of promisesOf(script)) expect(stdout).toContain(promise)
+        for (const promise of promisesOf(script)) expect(stdout.split('\n')).toContain(promise)
       } finally {
         await rm(folder, { recursive: true, force: true })
       }

@@ -15,8 +15,8 @@ use super::route::route;
 use crate::agent::Agent;
 use crate::link::Session;
 
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 const CONCURRENT_STREAMS_MAX: u32 = 256;
 const HEADER_LIST_MAX_BYTES: u32 = 32 << 10;
 const FRAME_MAX_BYTES: u32 = 64 << 10;

@@ -1,7 +1,7 @@
 /** Named limits of the channel to a guest agent (invariant 9). */
 export const guestLimits = {
   /** What one stream may have under way, bytes. */
-  streamWindowBytes: 1024 ** 2,
+  streamWindowBytes: 2 * 1024 ** 2,
   /** What a session may have under way: a few stalled readers do not block the rest. */
   sessionWindowBytes: 32 * 1024 ** 2,
   /** Memory of one HTTP/2 session, MiB, as node:http2 counts it. */
