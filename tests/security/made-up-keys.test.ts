@@ -28,5 +28,6 @@ it('guessing is slowed down: after many failures the address is told to wait, an
   expect((await call(stack, '/v1/sandboxes')).status).toBe(200)
   const fresh = await stack.atoll.keys.create({ name: 'fresh', scopes: ['sandboxes:read'] })
   expect((await call(stack, '/v1/sandboxes', { key: fresh.secret })).status, 'never seen before').toBe(200)
-  expect((await call(stack, '/v1/sandboxes', { key: `${fresh.secret.slice(0, -1)}a` })).status).toBe(429)
+  const nearly = `${fresh.secret.slice(0, -1)}${fresh.secret.endsWith('a') ? 'q' : 'a'}`
+  expect((await call(stack, '/v1/sandboxes', { key: nearly })).status, 'one letter off').toBe(429)
 })
