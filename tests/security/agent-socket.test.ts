@@ -4,7 +4,7 @@ import { chmodSync, statSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { connect, request } from './sockets.ts'
 import { promisify } from 'node:util'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Sandbox } from '@atoll/sdk'
 import { attackEach } from './battery.ts'
 import { sandboxFolder } from './sandbox-folder.ts'
@@ -65,12 +65,17 @@ const garbage = [
 attackEach('agent and shim sockets', ({ create, stack }) => {
   let sandbox: Sandbox
   let folder: string
-  beforeAll(async () => {
+  const fresh = async (): Promise<void> => {
     sandbox = await create()
     folder = sandboxFolder(stack(), sandbox.id)
+  }
+  beforeAll(fresh)
+  // An attack that worked leaves a sandbox that answers nobody: the next one is judged on another.
+  afterEach(async ({ task }) => {
+    if (task.result?.state === 'fail') await fresh()
   })
   const alive = async (): Promise<void> => {
-    expect((await sandbox.run('echo alive')).stdout).toBe('alive\n')
+    expect((await sandbox.run('echo alive', { deadlineMs: 8_000 })).stdout).toBe('alive\n')
   }
 
   it('are 0600 in a 0700 folder', () => {
