@@ -96,9 +96,12 @@ impl Shim {
             self.watches.spare = process::open_pidfd(known.pid).ok();
             return;
         }
-        let parent = process::pid();
+        // Opened before the fork: a shim that is killed before its spare has run at all is found dead by it.
+        let Ok(active) = process::open_pidfd(process::pid()) else {
+            return timer::sleep_ms(10);
+        };
         match process::fork() {
-            Ok(Forked::Child) => self.become_spare(parent),
+            Ok(Forked::Child) => self.become_spare(active),
             Ok(Forked::Parent(pid)) => {
                 self.watches.spare = process::open_pidfd(pid).ok();
                 self.record.spare = Identity::of(pid);
@@ -109,13 +112,7 @@ impl Shim {
         }
     }
 
-    fn become_spare(&self, parent: i32) -> ! {
-        let Ok(active) = process::open_pidfd(parent) else {
-            process::exit_now(5)
-        };
-        if process::parent_pid() != parent {
-            process::exit_now(5);
-        }
+    fn become_spare(&self, active: OwnedFd) -> ! {
         let [guest_in, guest_out] = self.session.descriptors();
         let (agent, shim) = (
             self.listeners.agent.as_raw_fd(),
