@@ -119,9 +119,11 @@ fn stream_socket(flags: i32) -> io::Result<OwnedFd> {
     }
 }
 
+/// Clients that may wait to be taken.
+pub const BACKLOG: i32 = 128;
+
 /// Listens, non-blocking, at a socket of mode 0600: bind takes the mode that the descriptor has.
 pub fn listen(path: &Path) -> io::Result<OwnedFd> {
-    const BACKLOG: i32 = 16;
     let socket = stream_socket(libc::SOCK_NONBLOCK)?;
     let (address, _folder) = address(path)?;
     // SAFETY: the address lives through the call and its size is its own.

@@ -218,7 +218,7 @@ impl Shim {
 
     fn accept(&mut self, interest: &Interest, places: &Places) {
         if interest.readable(places.agent)
-            && let Some(client) = self.accept_own(self.listeners.agent.as_fd())
+            && let Some(client) = self.accept_newest(self.listeners.agent.as_fd())
             && self.exit.is_none()
             && self.session.open(client).is_ok()
         {
@@ -229,6 +229,13 @@ impl Shim {
         {
             self.controls.add(client);
         }
+    }
+
+    /// A newer client replaces the older ones, those that still wait, too.
+    fn accept_newest(&self, listener: std::os::fd::BorrowedFd) -> Option<OwnedFd> {
+        std::iter::from_fn(|| self.accept_own(listener))
+            .take(socket::BACKLOG as usize)
+            .last()
     }
 
     /// Only our own user may speak to us, whatever the file's mode became.
