@@ -48,6 +48,14 @@ impl Memory {
         self.cgroup_used_bytes().or_else(|| self.own_kernel_used_bytes())
     }
 
+    /// Processes that the host's kernel killed for memory so far; None where that cannot be seen.
+    pub fn kills(&self) -> Option<u64> {
+        let folder = self.cgroup.as_ref()?.as_raw_fd();
+        let text =
+            read(folder, c"memory.events").or_else(|| read(folder, c"memory.oom_control"))?;
+        row(&text, "oom_kill ")
+    }
+
     fn cgroup_used_bytes(&self) -> Option<u64> {
         let folder = self.cgroup.as_ref()?.as_raw_fd();
         let number = |name: &CStr| read(folder, name)?.trim().parse::<u64>().ok();

@@ -66,10 +66,26 @@ pub async fn oversee(
     process.tree.remove();
     finish.send_replace(true);
     output_complete.notified().await;
+    mark_memory_kill(&agent, &process, &wait);
     let exit = exit(&process, wait, duration, survivors_killed, survivors_kept);
     *process.exit.borrow_mut() = Some(exit);
     process.changed.notify_waiters();
     agent.processes.keep_ended(process.clone());
+}
+
+/// The host's kernel may be quicker than the watchdog. Its kill is this process's own when it died of
+/// one, or when nobody else ran.
+fn mark_memory_kill(agent: &Agent, process: &Process, wait: &WaitResult) {
+    let (Some(before), Some(now)) = (process.memory_kills, agent.memory.kills()) else {
+        return;
+    };
+    let died_of_it = libc::WIFSIGNALED(wait.status) && libc::WTERMSIG(wait.status) == libc::SIGKILL;
+    let asked_for = process.marks.killed.get() || process.marks.timed_out.get();
+    let alone = || agent.processes.running().iter().all(|other| other.pid == process.pid);
+    if now > before && !asked_for && (died_of_it || alone()) {
+        process.marks.oom.set(true);
+        agent.tally.oom_kills.set(agent.tally.oom_kills.get() + now - before);
+    }
 }
 
 fn exit(

@@ -22,6 +22,8 @@ pub struct Process {
     pub user: String,
     pub cwd: String,
     pub started_at_ms: u64,
+    /// Processes that the host's kernel had killed for memory when it started.
+    pub memory_kills: Option<u64>,
     pub started: Instant,
     pub tree: Tree,
     pub stdin: Stdin,

@@ -88,6 +88,7 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         user: user.name,
         cwd,
         started_at_ms: unix_ms(),
+        memory_kills: agent.memory.kills(),
         started,
         tree,
         stdin,
