@@ -61,6 +61,16 @@ impl Inlet {
         self.ended.send_replace(true);
     }
 
+    /// Nobody reads any more: what still comes is dropped, and the pump must not wait for room. Says
+    /// nothing to those who wait for the end: this runs where they may hold their lock.
+    fn discard(&self) {
+        let mut inbound = self.inbound.borrow_mut();
+        inbound.closed = true;
+        inbound.bytes = VecDeque::new();
+        inbound.committed = 0;
+        self.drained.notify_one();
+    }
+
     pub fn is_full(&self) -> bool {
         self.inbound.borrow().committed >= INBOUND_MAX_BYTES
     }
@@ -90,6 +100,12 @@ impl Session {
 
     fn is_closed(&self) -> bool {
         self.inlet.inbound.borrow().closed
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.inlet.discard();
     }
 }
 

@@ -80,7 +80,7 @@ describe.skipIf(skip !== undefined)('buildTemplate on gVisor', () => {
     const check: Step = {
       type: 'run',
       shell:
-        'cat same; stat -c %u:%a:%h same; ls -d /opt/made /proc/1; ls -lan /usr/bin/sudo | cut -c1-10; exit 3',
+        'cat same; stat -c %u:%a:%h same; ls -d /opt/made /proc/1; ls -lan /usr/bin/su | cut -c1-10; exit 3',
     }
     const second = buildTemplate(
       deps,
