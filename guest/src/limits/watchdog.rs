@@ -15,12 +15,15 @@ const KILL_PER_CENT: u64 = 88;
 const LOOK_FIRST: Duration = Duration::from_millis(15);
 const LOOK_MIN: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_millis(500);
-/// After a kill its memory takes a moment to come back; a second victim would be one too many.
-const SETTLE: Duration = Duration::from_millis(100);
+/// After a kill its memory takes a moment to come back; a second victim would be one too many, unless
+/// the use rises again.
+const SETTLE: Duration = Duration::from_secs(1);
+/// A rise by this part of the limit is no noise.
+const RISE_PART: u64 = 32;
 
 /// Runs for ever; sleeps while no process runs.
 pub async fn watch(agent: Rc<Agent>) {
-    let mut seen = Seen { total: 0, pause: LOOK_FIRST };
+    let mut seen = Seen { total: 0, pause: LOOK_FIRST, kill: None };
     let mut next = Instant::now();
     loop {
         if !agent.processes.has_running() {
@@ -44,6 +47,13 @@ pub async fn watch(agent: Rc<Agent>) {
 struct Seen {
     total: u64,
     pause: Duration,
+    kill: Option<Kill>,
+}
+
+struct Kill {
+    at: Instant,
+    /// Least use since.
+    low: u64,
 }
 
 /// One look; gives how long until the next.
@@ -51,27 +61,34 @@ fn look(agent: &Agent, seen: &mut Seen) -> Duration {
     let total = process_limit::mark(agent, None);
     let busy = total != seen.total || process_limit::is_near(agent, total);
     let pause = if busy { LOOK_FIRST } else { (seen.pause * 2).min(LOOK_MAX) };
-    *seen = Seen { total, pause };
+    (seen.total, seen.pause) = (total, pause);
     match agent.limits().memory_bytes {
-        Some(limit) => look_at_memory(agent, limit).min(pause),
+        Some(limit) => look_at_memory(agent, limit, &mut seen.kill).min(pause),
         None => pause,
     }
 }
 
-fn look_at_memory(agent: &Agent, limit: u64) -> Duration {
+fn look_at_memory(agent: &Agent, limit: u64, last: &mut Option<Kill>) -> Duration {
     let used = match agent.memory.quick_used_bytes() {
         Some(used) => used,
         None => agent.memory.used_bytes(&survey::members()),
     };
     let threshold = limit / 100 * KILL_PER_CENT;
     if used < threshold {
+        *last = None;
         // Full memory is looked at often, an empty one seldom.
         let free_per_cent = (threshold - used) * 100 / threshold.max(1);
         return LOOK_MAX.mul_f64(free_per_cent as f64 / 100.0).max(LOOK_MIN);
     }
+    if let Some(kill) = last.as_mut().filter(|kill| kill.at.elapsed() < SETTLE) {
+        kill.low = kill.low.min(used);
+        if used <= kill.low + limit / RISE_PART {
+            return LOOK_FIRST;
+        }
+    }
     if let Some(victim) = biggest(&survey::members()) {
         end(agent, victim, used, limit);
-        return SETTLE;
+        *last = Some(Kill { at: Instant::now(), low: used });
     }
     LOOK_MIN
 }
