@@ -8,8 +8,5 @@ const common = { launcherPath, agentPath, stateFolder: '/run/atoll-test/crun', c
 conformance('container', () => containerDriver(common), {
   imagePath,
   skipAll: skip,
-  skip: {
-    'lets the user become root by sudo, as the image says':
-      'no_new_privs is set in the weaker runtime: commands run as root by `user`, not by sudo',
-  },
+  skip: {},
 })

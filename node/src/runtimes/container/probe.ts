@@ -57,7 +57,7 @@ const capabilitiesOf = (host: ContainerHost): Capabilities => ({
   },
   notes: [
     "The code inside talks to the host's kernel: a fault in the kernel is a way out. Use gvisor for code of strangers.",
-    'Set-user-id programs such as sudo gain nothing inside.',
+    'Set-user-id programs gain nothing inside; sudo is served by the guest agent.',
     "A user's root keeps file capabilities within its own user namespace (chown, setuid, kill); all others are dropped.",
     "/proc/meminfo shows the size of the start and no use; /proc/cpuinfo, /proc/stat and /proc/uptime are the host's.",
     'The count of CPUs is an affinity that a program may widen; the share of CPU time is enforced all the same.',

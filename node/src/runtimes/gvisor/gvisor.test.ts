@@ -8,10 +8,5 @@ const common = { launcherPath, agentPath, stateFolder: '/run/atoll-test/gvisor',
 conformance('gvisor', () => gvisorDriver(common), {
   imagePath,
   skipAll: skip,
-  skip: {
-    'does not let root inside end the agent':
-      'gVisor protects no init from signals: root inside can end its own sandbox, which is recorded as a fault',
-    'lets the user become root by sudo, as the image says':
-      'gVisor of this build takes no_new_privs as always set: commands run as root by `user`, not by sudo',
-  },
+  skip: {},
 })
