@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { AtollError, type ImageConfig, type NodeBuild, type NodeImage } from '@atoll/protocol'
 import type { Clock } from '@atoll/kit'
 import type { Images } from '../../machines/ports.ts'
+import { applyStep, changesFiles } from '../../images/build/apply-step.ts'
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 
@@ -33,7 +34,7 @@ export const simulatedImages = (clock: Clock): Images => {
       let { config } = parent
       for (const [index, step] of build.steps.entries()) {
         onEvent({ type: 'step', atMs: clock.now(), step: index, instruction: step.type, cached: false })
-        config = applyStep(config, step)
+        config = defaultsAfter(config, step)
       }
       const image = add(sha256(JSON.stringify([parent.digest, config])), config)
       onEvent({ type: 'done', atMs: clock.now(), imageDigest: image.digest })
@@ -71,19 +72,7 @@ const parentOf = (build: NodeBuild, known: (digest: string) => NodeImage): NodeI
   }
 }
 
-const applyStep = (config: ImageConfig, step: NodeBuild['steps'][number]): ImageConfig => {
-  switch (step.type) {
-    case 'env':
-      return { ...config, env: { ...config.env, ...step.env } }
-    case 'workdir':
-      return { ...config, workdir: step.path }
-    case 'user':
-      return { ...config, user: step.user }
-    case 'start':
-      return { ...config, start: step.argv }
-    case 'ready':
-      return { ...config, ready: { argv: step.argv, timeoutMs: step.timeoutMs } }
-    default:
-      throw new AtollError('unsupported', `the simulated runtime cannot do a ${step.type} step in a build`)
-  }
+const defaultsAfter = (config: ImageConfig, step: NodeBuild['steps'][number]): ImageConfig => {
+  if (!changesFiles(step)) return applyStep(config, step)
+  throw new AtollError('unsupported', `the simulated runtime cannot do a ${step.type} step in a build`)
 }
