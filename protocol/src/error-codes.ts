@@ -43,6 +43,16 @@ export const errorCodes = {
     retryable: false,
     why: 'the bytes are not those that were announced; nothing changed',
   },
+  snapshot_invalid: {
+    status: 422,
+    retryable: false,
+    why: 'a file of the snapshot is missing, damaged or foreign; nothing was changed',
+  },
+  snapshot_unfit: {
+    status: 409,
+    retryable: false,
+    why: 'the snapshot is of another runtime version, CPU or agent; it was not tried',
+  },
   build_failed: { status: 422, retryable: false, why: 'a step of a template build failed' },
   image_invalid: { status: 422, retryable: false, why: 'the archive or image is damaged or refused' },
   connection_refused: { status: 422, retryable: true, why: 'nobody listens on that port in the sandbox' },

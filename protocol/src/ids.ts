@@ -14,6 +14,10 @@ export type SandboxId = z.infer<typeof sandboxIdSchema>
 export const templateIdSchema = branded('tpl', 'TemplateId')
 export type TemplateId = z.infer<typeof templateIdSchema>
 
+/** `snp_` and 20 base32 characters. */
+export const snapshotIdSchema = branded('snp', 'SnapshotId')
+export type SnapshotId = z.infer<typeof snapshotIdSchema>
+
 /** `bld_` and 20 base32 characters. */
 export const buildIdSchema = branded('bld', 'BuildId')
 export type BuildId = z.infer<typeof buildIdSchema>
@@ -38,7 +42,7 @@ const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'
 const idLength = 20
 
 /** A new id from random bytes (at least 20 of them). */
-export const makeId = (prefix: 'sbx' | 'tpl' | 'bld' | 'prj' | 'key', random: Uint8Array): string => {
+export const makeId = (prefix: 'sbx' | 'tpl' | 'snp' | 'bld' | 'prj' | 'key', random: Uint8Array): string => {
   if (random.length < idLength)
     throw new RangeError(`cannot make an id from ${random.length} random bytes: ${idLength} are needed`)
   let text = `${prefix}_`

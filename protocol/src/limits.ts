@@ -32,6 +32,8 @@ export const limits = {
   heartbeatMs: 5_000,
   /** What the node adds to a guest deadline before it takes the answer as lost, ms. */
   nodeGraceMs: 5_000,
+  /** Children of one fork. */
+  forkCount: 64,
   timeoutMinMs: 1_000,
   timeoutMaxMs: 30 * 86_400_000,
   timeoutDefaultMs: 3_600_000,

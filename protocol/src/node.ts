@@ -4,19 +4,27 @@ import type {
   Ended,
   Holder,
   IdlePolicy,
+  LeaseAction,
   Lifecycle,
+  PauseDepth,
   Receipt,
   RuntimeName,
   SandboxLimits,
   SandboxState,
 } from './sandbox.ts'
+import type { AtollError } from './atoll-error.ts'
+import type { SnapshotKind } from './snapshot.ts'
 import type { ImageConfig, BuildEvent, BuildSource, Step } from './template.ts'
 
 /** When the node ends a sandbox, whoever else is alive (invariant 5). */
 export interface Lease {
   readonly expiresAtMs: number
-  readonly onTimeout: 'delete' | 'stop'
+  /** The length that it was asked for: what a resume after its end extends it by. */
+  readonly timeoutMs: number
+  readonly onTimeout: LeaseAction
   readonly idle: IdlePolicy | null
+  /** A call to a paused sandbox resumes it. */
+  readonly autoResume: boolean
   readonly onHostLost: 'delete' | 'stop'
 }
 
@@ -25,6 +33,8 @@ export interface NodeSandboxSpec {
   readonly id: string
   readonly runtime: RuntimeName | null
   readonly imageDigest: string
+  /** The node's snapshot to restore instead of a boot; its image and fixed limits must be these. */
+  readonly snapshot: string | null
   readonly hostname: string
   readonly env: Readonly<Record<string, string>>
   readonly user: string
@@ -37,11 +47,43 @@ export interface NodeSandboxSpec {
 export interface NodeSandbox {
   readonly id: string
   readonly state: SandboxState
+  readonly depth: PauseDepth | null
+  readonly generation: number
   readonly isolation: Isolation
   readonly limits: SandboxLimits
   readonly lease: Lease
   readonly ended: Ended | null
   readonly timings: Readonly<Record<string, number>>
+}
+
+/** A snapshot as the node keeps it. `id` is control's; its record stands until it is deleted. */
+export interface NodeSnapshot {
+  readonly id: string
+  readonly kind: SnapshotKind
+  readonly digest: string
+  readonly sandbox: string
+  readonly imageDigest: string
+  readonly isolation: Isolation
+  readonly limits: SandboxLimits
+  readonly sizeBytes: number
+  readonly pausedMs: number
+  readonly createdAtMs: number
+}
+
+/** What came of each child of a fork, in the order asked. */
+export interface NodeFork {
+  readonly pausedMs: number
+  readonly children: readonly (
+    | { readonly id: string; readonly sandbox: NodeSandbox }
+    | { readonly id: string; readonly error: AtollError }
+  )[]
+}
+
+/** A child of a fork: what differs from its parent. */
+export interface NodeForkChild {
+  readonly id: string
+  readonly hostname: string
+  readonly lease: Lease
 }
 
 /** Something that happened on the node. `seq` grows by one per node and survives restarts. */
@@ -123,6 +165,21 @@ export interface NodeApi {
   /** Keeps the disk, frees the rest. `unsupported` where the runtime cannot. */
   stop(id: string, by: string): Promise<NodeSandbox>
   start(id: string): Promise<NodeSandbox>
+  /** Acknowledged once in force: `stored` is on disk and would survive a power cut. Repeatable; frozen can be deepened to stored. */
+  pause(id: string, depth: PauseDepth, by: string): Promise<NodeSandbox>
+  /** Answers once the guest has its identity and its clock again. A running one is answered as it is. */
+  resume(id: string, by: string): Promise<NodeSandbox>
+  /** Of a running or paused sandbox, which goes on as it was. Creating twice with the same id is one snapshot. */
+  snapshot(
+    id: string,
+    snapshot: { readonly id: string; readonly kind: SnapshotKind },
+    by: string,
+  ): Promise<NodeSnapshot>
+  snapshots(): Promise<readonly NodeSnapshot[]>
+  /** Bytes freed. `not_found` when there is none; running sandboxes made from it go on. */
+  deleteSnapshot(id: string): Promise<{ readonly freedBytes: number }>
+  /** Per-child results; rejects only when the parent could not be captured at all. A child's id stands for one child (invariant 13). */
+  fork(id: string, children: readonly NodeForkChild[], by: string): Promise<NodeFork>
   /** One exchange with the guest agent; guest errors (status >= 400) come back as responses, transport faults reject. */
   guest(id: string, request: GuestRequest): Promise<GuestResponse>
   /** Events after `seq`, oldest first, at most `count`. */

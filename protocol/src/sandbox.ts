@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { projectIdSchema, sandboxIdSchema } from './ids.ts'
+import { projectIdSchema, sandboxIdSchema, snapshotIdSchema } from './ids.ts'
 import { limits, sandboxLimits } from './limits.ts'
 
 const bounded = (range: { min: number; default: number; max: number }) =>
@@ -37,15 +37,20 @@ export const labelsSchema = z
   .refine((labels) => Object.keys(labels).length <= limits.labelCount, `at most ${limits.labelCount} labels`)
 
 const timeoutSchema = z.int().min(limits.timeoutMinMs).max(limits.timeoutMaxMs)
+/** What becomes of a sandbox whose host was lost. */
 export const endActionSchema = z.enum(['delete', 'stop'])
+/** What becomes of a sandbox whose time is over, or that nobody holds. */
+export const leaseActionSchema = z.enum(['delete', 'stop', 'pause'])
+export type LeaseAction = z.infer<typeof leaseActionSchema>
 
 /** What happens to a sandbox that nobody holds. */
-export const idlePolicySchema = z.object({ afterMs: timeoutSchema, action: endActionSchema })
+export const idlePolicySchema = z.object({ afterMs: timeoutSchema, action: leaseActionSchema })
 export type IdlePolicy = z.infer<typeof idlePolicySchema>
 
-/** The body of create. */
+/** The body of create. From a template (`base` where neither is given) or from a snapshot, never both. */
 export const createSandboxSchema = z.object({
-  template: z.string().min(1).max(limits.nameLength).default('base'),
+  template: z.string().min(1).max(limits.nameLength).optional(),
+  snapshot: snapshotIdSchema.optional(),
   runtime: runtimeNameSchema.optional(),
   name: z.string().min(1).max(limits.nameLength).optional(),
   env: envSchema.default({}),
@@ -54,8 +59,10 @@ export const createSandboxSchema = z.object({
   user: z.string().min(1).max(64).optional(),
   workdir: z.string().min(1).max(limits.pathBytes).optional(),
   timeoutMs: timeoutSchema.default(limits.timeoutDefaultMs),
-  onTimeout: endActionSchema.default('delete'),
+  onTimeout: leaseActionSchema.default('delete'),
   idle: idlePolicySchema.optional(),
+  /** A call to a paused sandbox resumes it. */
+  autoResume: z.boolean().default(true),
   onHostLost: endActionSchema.default('delete'),
 })
 export type CreateSandbox = z.infer<typeof createSandboxSchema>
@@ -64,7 +71,9 @@ export type CreateSandboxInput = z.input<typeof createSandboxSchema>
 export const sandboxStateSchema = z.enum([
   'creating',
   'running',
+  'pausing',
   'paused',
+  'resuming',
   'stopping',
   'stopped',
   'starting',
@@ -72,6 +81,10 @@ export const sandboxStateSchema = z.enum([
   'ended',
 ])
 export type SandboxState = z.infer<typeof sandboxStateSchema>
+
+/** `frozen`: in memory, no CPU, lost with the host. `stored`: on disk, survives a power cut, holds no memory. */
+export const pauseDepthSchema = z.enum(['frozen', 'stored'])
+export type PauseDepth = z.infer<typeof pauseDepthSchema>
 
 /** Why a sandbox ended (invariant 2). */
 export const endCauseSchema = z.enum([
@@ -132,9 +145,18 @@ export const sandboxSchema = z.object({
   workdir: z.string(),
   createdAtMs: z.number(),
   expiresAtMs: z.number(),
-  onTimeout: endActionSchema,
+  onTimeout: leaseActionSchema,
   idle: idlePolicySchema.nullable(),
+  autoResume: z.boolean(),
   onHostLost: endActionSchema,
+  /** Of a paused one; null in every other state. */
+  depth: pauseDepthSchema.nullable(),
+  /** Grows by one with each identity that its guest got: at create, fork, resume from disk. Read inside from /run/atoll/generation. */
+  generation: z.int(),
+  /** The snapshot that it was made from. */
+  snapshot: snapshotIdSchema.nullable(),
+  /** The sandbox that it was forked from. */
+  parent: sandboxIdSchema.nullable(),
   network: z.literal('none'),
   ended: endedSchema.nullable(),
   timings: z.record(z.string(), z.number()),
@@ -155,7 +177,9 @@ export const lifecycleSchema = z.object({
   state: sandboxStateSchema,
   holders: z.array(holderSchema),
   idleSinceMs: z.number().nullable(),
-  next: z.array(z.object({ atMs: z.number(), action: endActionSchema, because: z.string() })),
+  next: z.array(
+    z.object({ atMs: z.number(), action: z.enum(['delete', 'stop', 'pause', 'store']), because: z.string() }),
+  ),
   explanation: z.string(),
 })
 export type Lifecycle = z.infer<typeof lifecycleSchema>

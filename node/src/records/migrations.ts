@@ -44,4 +44,37 @@ export const migrations: readonly string[] = [
     data TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  ALTER TABLE sandboxes ADD COLUMN machine_id TEXT;
+  ALTER TABLE sandboxes ADD COLUMN generation INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE sandboxes ADD COLUMN depth TEXT;
+  ALTER TABLE sandboxes ADD COLUMN saved TEXT;
+  ALTER TABLE sandboxes ADD COLUMN paused_at_ms INTEGER;
+  ALTER TABLE sandboxes ADD COLUMN parent TEXT;
+  UPDATE sandboxes SET machine_id = id;
+
+  CREATE TABLE snapshots (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    sandbox TEXT,
+    image_digest TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    detail TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX snapshots_digest ON snapshots (digest);
+
+  CREATE TABLE pool (
+    machine_id TEXT PRIMARY KEY,
+    role TEXT NOT NULL,
+    key TEXT NOT NULL,
+    runtime TEXT NOT NULL,
+    slot INTEGER NOT NULL UNIQUE,
+    machine TEXT,
+    boot_id TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL
+  ) STRICT;
+  `,
 ]

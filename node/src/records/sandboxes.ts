@@ -5,9 +5,11 @@ import type {
   Isolation,
   Lease,
   NodeSandboxSpec,
+  PauseDepth,
   RuntimeName,
   SandboxState,
 } from '@atoll/protocol'
+import { limits } from '@atoll/protocol'
 import type { MachineRecord } from '../runtimes/driver.ts'
 
 /** What node.db knows of a sandbox. `version` grows by one with every change. */
@@ -22,6 +24,17 @@ export interface SandboxRecord {
   readonly isolation: Isolation
   readonly lease: Lease
   readonly machine: MachineRecord | null
+  /** Names the machine's folder below sandboxes/: the sandbox's own id, or that of the pool's machine that it claimed. */
+  readonly machineId: string | null
+  /** Of the identity that its guest has; grows with each capture that it came back from. */
+  readonly generation: number
+  /** Of a paused one. */
+  readonly depth: PauseDepth | null
+  /** Id of the row in `snapshots` that holds its state while it is stored or, where the runtime keeps no disk of its own, stopped. */
+  readonly saved: string | null
+  readonly pausedAtMs: number | null
+  /** The sandbox that it was forked from. */
+  readonly parent: string | null
   /** The host's boot in which it last ran: process ids of another boot identify nothing. */
   readonly bootId: string
   /** Of the table of user id ranges; null once everything is freed. */
@@ -58,8 +71,17 @@ const columns = [
   'ended',
   'ended_at_ms',
   'timings',
+  'machine_id',
+  'generation',
+  'depth',
+  'saved',
+  'paused_at_ms',
+  'parent',
   'id',
 ] as const
+
+/** User id ranges in use: of sandboxes, and of the pool's machines. */
+const usedSlots = 'SELECT slot FROM sandboxes WHERE slot IS NOT NULL UNION ALL SELECT slot FROM pool'
 
 /** Rows of `sandboxes`. */
 export const sandboxRecords = (database: DatabaseSync) => {
@@ -86,8 +108,8 @@ export const sandboxRecords = (database: DatabaseSync) => {
   const forget = database.prepare('DELETE FROM sandboxes WHERE ended_at_ms < ?')
   const freeSlot = database.prepare(
     `SELECT coalesce(min(candidate), 0) AS slot FROM (
-       SELECT 0 AS candidate UNION ALL SELECT slot + 1 FROM sandboxes WHERE slot IS NOT NULL
-     ) WHERE candidate NOT IN (SELECT slot FROM sandboxes WHERE slot IS NOT NULL)`,
+       SELECT 0 AS candidate UNION ALL SELECT slot + 1 FROM (${usedSlots})
+     ) WHERE candidate NOT IN (SELECT slot FROM (${usedSlots}))`,
   )
   return {
     insert: (record: SandboxRecord): void => void insert.run(...toRow(record)),
@@ -137,6 +159,12 @@ const toRow = (record: SandboxRecord): SQLInputValue[] => [
   json(record.ended),
   record.ended?.atMs ?? null,
   JSON.stringify(record.timings),
+  record.machineId,
+  record.generation,
+  record.depth,
+  record.saved,
+  record.pausedAtMs,
+  record.parent,
   record.id,
 ]
 
@@ -147,6 +175,9 @@ const parsed = (value: SQLOutputValue | undefined) => (typeof value === 'string'
 const numberOrNull = (value: SQLOutputValue | undefined): number | null =>
   typeof value === 'number' ? value : null
 
+const textOrNull = (value: SQLOutputValue | undefined): string | null =>
+  typeof value === 'string' ? value : null
+
 const fromRow = (row: Row): SandboxRecord => ({
   id: String(row['id']),
   state: String(row['state']) as SandboxState,
@@ -155,7 +186,8 @@ const fromRow = (row: Row): SandboxRecord => ({
   specHash: String(row['spec_hash']),
   runtime: String(row['runtime']) as RuntimeName,
   isolation: parsed(row['isolation']),
-  lease: parsed(row['lease']),
+  // Rows of before leases had these two.
+  lease: { timeoutMs: limits.timeoutDefaultMs, autoResume: true, ...parsed(row['lease']) },
   machine: parsed(row['machine']),
   bootId: String(row['boot_id']),
   slot: numberOrNull(row['slot']),
@@ -165,4 +197,10 @@ const fromRow = (row: Row): SandboxRecord => ({
   ending: parsed(row['ending']),
   ended: parsed(row['ended']),
   timings: parsed(row['timings']),
+  machineId: textOrNull(row['machine_id']),
+  generation: Number(row['generation']),
+  depth: textOrNull(row['depth']) as PauseDepth | null,
+  saved: textOrNull(row['saved']),
+  pausedAtMs: numberOrNull(row['paused_at_ms']),
+  parent: textOrNull(row['parent']),
 })

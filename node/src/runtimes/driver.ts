@@ -16,6 +16,8 @@ export interface Capabilities {
   readonly strength: 'strong' | 'weak' | 'none'
   readonly memorySnapshot: boolean
   readonly diskStop: boolean
+  /** Who can save the files alone: the `host` by `checkpoint`, the `guest` by its layer (docs/reference/guest-protocol.md). */
+  readonly diskSnapshot: 'host' | 'guest' | 'none'
   readonly freeze: boolean
   readonly resize: boolean
   /** Limits this runtime really enforces, and how a full one shows inside. */
@@ -36,7 +38,10 @@ export interface MachineLimits {
 }
 
 export interface MachineSpec {
-  /** `sbx_` and 20 lowercase base32 characters: fixed length, since runsc matches ids by prefix. */
+  /**
+   * The machine's own id, not its sandbox's: a machine of the pool is older than the sandbox that claims it.
+   * `sbx_` and 20 lowercase base32 characters: fixed length, since runsc matches ids by prefix.
+   */
   readonly id: string
   /** The sandbox's own folder, exists, 0700. */
   readonly directory: string
@@ -91,15 +96,26 @@ export interface Receipt {
   readonly durationMs: number
 }
 
+/** Files of a checkpoint, as the driver wrote them: who keeps them hashes them, and names what they fit. */
 export interface MachineImage {
+  readonly kind: 'memory' | 'disk'
   readonly runtime: RuntimeName
+  /** `MachineRecord.version` of the machine that wrote it; the driver refuses any other. */
   readonly version: string
-  readonly files: readonly {
-    readonly name: string
-    readonly path: string
-    readonly bytes: number
-    readonly sha256: string
-  }[]
+  /** Fixed in the image; a restore with another is refused. */
+  readonly diskBytes: number
+  readonly files: readonly { readonly name: string; readonly path: string; readonly bytes: number }[]
+}
+
+/** A place with cgroups, disk and runtime in which nothing runs yet: what a restore need not wait for. */
+export interface Blank extends AsyncDisposable {
+  readonly record: MachineRecord
+  readonly spec: MachineSpec
+  /** Puts the image in, once; a blank whose restore failed is destroyed by it. Thaws where it was frozen. */
+  restore(image: MachineImage, signal: AbortSignal): Promise<Machine>
+  /** Keeps it from using CPU until then. */
+  freeze(signal: AbortSignal): Promise<void>
+  destroy(signal: AbortSignal): Promise<Receipt>
 }
 
 export interface Machine extends AsyncDisposable {
@@ -114,10 +130,16 @@ export interface Machine extends AsyncDisposable {
   state(signal: AbortSignal): Promise<'running' | 'frozen' | 'ended'>
   freeze(signal: AbortSignal): Promise<void>
   thaw(signal: AbortSignal): Promise<void>
-  checkpoint(target: string, options: { leaveRunning: boolean }, signal: AbortSignal): Promise<MachineImage>
+  /**
+   * Writes its state into the empty folder `target` and leaves it running: who wants its end destroys it after
+   * the files are safe. The guest must be quiesced. `memory` has the disk in it; `disk` is for a boot by `start`.
+   * Sizes are checked against what the runtime says it wrote; a failure leaves it running and removes the files.
+   */
+  checkpoint(target: string, kind: 'memory' | 'disk', signal: AbortSignal): Promise<MachineImage>
   /** Answers with the limits in force, read back. */
   resize(limits: Partial<MachineLimits>, signal: AbortSignal): Promise<MachineLimits>
-  setDeadline(unixMs: number | null, signal: AbortSignal): Promise<void>
+  /** What the host does at that instant when no daemon acts: `freeze` keeps what a pause would keep. */
+  setDeadline(unixMs: number | null, action: 'kill' | 'freeze', signal: AbortSignal): Promise<void>
   usage(signal: AbortSignal): Promise<Usage>
   /** Ends it whatever its state, without help from the guest, and frees everything. Repeatable. */
   destroy(signal: AbortSignal): Promise<Receipt>
@@ -127,7 +149,11 @@ export interface RuntimeDriver {
   readonly name: RuntimeName
   /** By doing: boots a sandbox, runs a command in it, ends it. */
   probe(signal: AbortSignal): Promise<Capabilities>
-  start(spec: MachineSpec, signal: AbortSignal): Promise<Machine>
+  /** With `disk` it boots on the files of a disk image instead of an empty disk. */
+  start(spec: MachineSpec, signal: AbortSignal, disk?: MachineImage): Promise<Machine>
+  /** `unsupported` where the runtime has no memory snapshots. The spec's image and disk size must be the image's later. */
+  blank(spec: MachineSpec, signal: AbortSignal): Promise<Blank>
+  /** `blank` and its `restore` in one. */
   restore(image: MachineImage, spec: MachineSpec, signal: AbortSignal): Promise<Machine>
   /**
    * After a daemon restart. Undefined when what the record names is gone; its leftovers are removed then.
