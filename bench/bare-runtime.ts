@@ -11,6 +11,12 @@ export interface BareRuntime extends AsyncDisposable {
   runOnce(argv: readonly string[]): Promise<void>
   /** `runsc exec` in a container that runs already. */
   exec(argv: readonly string[]): Promise<void>
+  /** A checkpoint of an idle container, and how long the CLI takes to restore it into a new one. */
+  checkpointed(): Promise<BareCheckpoint>
+}
+
+export interface BareCheckpoint extends AsyncDisposable {
+  restore(): Promise<void>
 }
 
 const namespaces = [{ type: 'pid' }, { type: 'ipc' }, { type: 'uts' }, { type: 'mount' }, { type: 'network' }]
@@ -41,13 +47,36 @@ export const bareRuntime = async (dataFolder: string): Promise<BareRuntime> => {
     await execute('runsc', [...flags, ...args]).finally(() => log.close())
   }
   const idle = await bundle(['sleep', '86400'])
-  await runDetached(flags, idle, folder)
+  await runShell(flags, ['run', '--detach', '--bundle', idle.path, idle.id], folder)
   return {
     runOnce: async (argv) => {
       const { id, path } = await bundle(argv)
       await runsc(['run', '--bundle', path, id])
     },
     exec: (argv) => runsc(['exec', idle.id, ...argv]),
+    checkpointed: async () => {
+      const image = join(folder, 'image')
+      await mkdir(image)
+      await runsc(['checkpoint', '--compression=none', '--leave-running', `--image-path=${image}`, idle.id])
+      const restored: string[] = []
+      return {
+        restore: async () => {
+          const { id, path } = await bundle(['sleep', '86400'])
+          restored.push(id)
+          await runShell(
+            flags,
+            ['restore', '--detach', `--image-path=${image}`, '--bundle', path, id],
+            folder,
+          )
+        },
+        [Symbol.asyncDispose]: async () => {
+          for (const id of restored) {
+            await runsc(['kill', id, 'KILL']).catch(() => undefined)
+            await runsc(['delete', '--force', id]).catch(() => undefined)
+          }
+        },
+      }
+    },
     [Symbol.asyncDispose]: async () => {
       await runsc(['kill', idle.id, 'KILL']).catch(() => undefined)
       await runsc(['delete', '--force', idle.id]).catch(() => undefined)
@@ -57,14 +86,8 @@ export const bareRuntime = async (dataFolder: string): Promise<BareRuntime> => {
 }
 
 /** runsc keeps the descriptors it is started with: they must be files, not pipes of ours. */
-const runDetached = async (
-  flags: readonly string[],
-  idle: { id: string; path: string },
-  folder: string,
-): Promise<void> => {
-  const line = ['runsc', ...flags, 'run', '--detach', '--bundle', idle.path, idle.id]
-    .map((word) => `'${word}'`)
-    .join(' ')
+const runShell = async (flags: readonly string[], args: readonly string[], folder: string): Promise<void> => {
+  const line = ['runsc', ...flags, ...args].map((word) => `'${word}'`).join(' ')
   await execute('sh', ['-c', `exec ${line} </dev/null >'${folder}/out' 2>&1`])
 }
 

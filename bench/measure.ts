@@ -16,6 +16,8 @@ export interface Row {
 export interface Benchmark {
   readonly name: string
   readonly about: string
+  /** Machines that the daemon shall keep ready; its default where not given. */
+  readonly pool?: number
   run(context: BenchContext): Promise<readonly Row[]>
 }
 

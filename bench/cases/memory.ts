@@ -2,36 +2,59 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Atoll, type Sandbox } from '@atoll/sdk'
 import { type Benchmark, row } from '../measure.ts'
+import { machineFolder } from '../node-records.ts'
 
 const count = 10
 
 /** Proportional set size of everything on the host that exists because of one idle sandbox. */
 export const memory: Benchmark = {
   name: 'memory',
-  about: `memory (PSS) per idle sandbox, ${count} at once: runtime, and shim with its spare`,
+  about: `memory (PSS) per idle, frozen and forked sandbox, ${count} at once: runtime, and shim with its spare`,
+  pool: 2,
   async run({ url, apiKey, dataFolder }) {
     const atoll = new Atoll({ baseUrl: url, apiKey })
     const sandboxes: Sandbox[] = []
     try {
       for (let index = 0; index < count; index++)
         sandboxes.push(await atoll.sandboxes.create({ runtime: 'gvisor' }))
-      const runtime: number[] = []
-      const shim: number[] = []
-      for (const sandbox of sandboxes) {
-        const sums = await pssOf(sandbox.id, dataFolder)
-        runtime.push(sums.runtimeMib)
-        shim.push(sums.shimMib)
-      }
-      const baseline = row('runtime of an idle sandbox', 'MiB', runtime)
-      return [baseline, row('shim and spare of an idle sandbox', 'MiB', shim, baseline)]
+      const idle = await sumsOf(sandboxes, dataFolder)
+      for (const sandbox of sandboxes) await sandbox.pause({ depth: 'frozen' })
+      const frozen = await sumsOf(sandboxes, dataFolder)
+      const [parent] = sandboxes
+      if (parent === undefined) throw new Error('no sandbox was made')
+      await parent.resume()
+      const children = await parent.fork({ count })
+      sandboxes.push(...children)
+      const forked = await sumsOf(children, dataFolder)
+      const baseline = row('runtime of an idle sandbox', 'MiB', idle.runtime)
+      return [
+        baseline,
+        row('shim and spare of an idle sandbox', 'MiB', idle.shim, baseline),
+        row('runtime of a frozen sandbox', 'MiB', frozen.runtime, baseline),
+        row('runtime of a forked sandbox', 'MiB', forked.runtime, baseline),
+      ]
     } finally {
       await Promise.all(sandboxes.map((sandbox) => sandbox.delete()))
     }
   },
 }
 
-const pssOf = async (id: string, dataFolder: string): Promise<{ runtimeMib: number; shimMib: number }> => {
-  const record: unknown = JSON.parse(await readFile(join(dataFolder, 'sandboxes', id, 'shim.json'), 'utf8'))
+const sumsOf = async (
+  sandboxes: readonly Sandbox[],
+  dataFolder: string,
+): Promise<{ runtime: number[]; shim: number[] }> => {
+  const runtime: number[] = []
+  const shim: number[] = []
+  for (const sandbox of sandboxes) {
+    const sums = await pssOf(machineFolder(dataFolder, sandbox.id))
+    runtime.push(sums.runtimeMib)
+    shim.push(sums.shimMib)
+  }
+  return { runtime, shim }
+}
+
+const pssOf = async (folder: string): Promise<{ runtimeMib: number; shimMib: number }> => {
+  const record: unknown = JSON.parse(await readFile(join(folder, 'shim.json'), 'utf8'))
   const { shimPid, runtimePid } = record as { shimPid: number; runtimePid: number }
   const parents = await parentsOfAll()
   const tree = (top: number): number[] => [
