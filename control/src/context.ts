@@ -6,6 +6,7 @@ import type { Turns } from './access/turns.ts'
 import type { EventHub } from './events/hub.ts'
 import type { FollowerGate } from './events/follower-gate.ts'
 import type { ControlLimits } from './limits.ts'
+import type { PortCache } from './ports/port-cache.ts'
 import type { Database } from './store/open.ts'
 import type { BaseTemplate } from './templates/base.ts'
 import type { RunningBuilds } from './templates/running-builds.ts'
@@ -36,6 +37,9 @@ export interface Context {
   /** Sandboxes whose creation is under way in this process: the node may not know them yet. */
   readonly creating: Set<string>
   readonly tokenKey: Uint8Array
+  readonly ports: PortCache
+  /** Where a browser finds a port. */
+  readonly portUrl: (sandbox: string, port: number) => string
   readonly closed: AbortSignal
 }
 

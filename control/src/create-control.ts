@@ -1,7 +1,7 @@
 import { getRequestListener } from '@hono/node-server'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock } from '@atoll/kit'
-import { type CreatedKey, type NodeApi, quotaSchema } from '@atoll/protocol'
+import { type CreatedKey, type NodeApi, portHostLabel, quotaSchema } from '@atoll/protocol'
 import type { Gates } from './access/authenticate.ts'
 import { type Authorize, authorizer } from './access/authorize.ts'
 import { tokenBuckets } from './access/buckets.ts'
@@ -20,6 +20,8 @@ import { sweep } from './fleet/sweep.ts'
 import { controlApp } from './http/app.ts'
 import type { App } from './http/environment.ts'
 import { type ControlLimits, controlLimits } from './limits.ts'
+import { type AuthorizePort, portAuthorizer } from './ports/authorize-port.ts'
+import { portCache } from './ports/port-cache.ts'
 import { openStore } from './store/open.ts'
 import { baseTemplate } from './templates/base.ts'
 import { failLostBuilds } from './templates/builds.ts'
@@ -33,6 +35,8 @@ export interface ControlDeps {
   readonly random: (bytes: number) => Uint8Array
   readonly logger: Logger
   readonly limits?: Partial<ControlLimits>
+  /** Where a browser finds a port; by default below `localhost`. */
+  readonly portUrl?: (sandbox: string, port: number) => string
 }
 
 export interface Control {
@@ -41,6 +45,8 @@ export interface Control {
   readonly listener: (request: IncomingMessage, response: ServerResponse) => Promise<void>
   /** What the gateway asks before a call reaches a guest. */
   readonly authorize: Authorize
+  /** The same for a connection to a port. */
+  readonly authorizePort: AuthorizePort
   /** Only at the very first start: the admin key of the project `default`. Show it once. */
   readonly firstKey: CreatedKey | undefined
   /** Stops following the node and closes the database; sandboxes go on (invariant 3). */
@@ -67,6 +73,8 @@ export const createControl = async (deps: ControlDeps): Promise<Control> => {
     builds: runningBuilds(limits),
     base: baseTemplate({ ...deps, db, closed: closing.signal }),
     tokenKey: await openTokenKey(deps.dataFolder, deps.random),
+    ports: portCache(db),
+    portUrl: deps.portUrl ?? ((sandbox, port) => `http://${portHostLabel(sandbox, port)}.localhost`),
     closed: closing.signal,
   }
   stack.defer(() => context.keys.flushUsed())
@@ -81,11 +89,13 @@ export const createControl = async (deps: ControlDeps): Promise<Control> => {
   stack.defer(() => closing.abort())
   const gates = makeGates(context)
   const app = controlApp(context, gates)
+  const authorize = authorizer(context, gates)
   const held = stack.move()
   return {
     app,
     listener: getRequestListener((request, env) => app.fetch(request, env), { overrideGlobalObjects: false }),
-    authorize: authorizer(context, gates),
+    authorize,
+    authorizePort: portAuthorizer(context, gates, authorize),
     firstKey,
     close: () => held.disposeAsync(),
   }

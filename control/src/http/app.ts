@@ -12,6 +12,7 @@ import { describeGuestPaths } from './guest-paths.ts'
 import { idempotency } from './idempotency.ts'
 import { leaseRoutes } from './lease-routes.ts'
 import { nodeRoutes } from './node-routes.ts'
+import { portRoutes } from './port-routes.ts'
 import { projectRoutes } from './project-routes.ts'
 import { sandboxRoutes } from './sandbox-routes.ts'
 import { templateRoutes } from './template-routes.ts'
@@ -38,6 +39,7 @@ export const controlApp = (context: Context, gates: Gates): App => {
     sandboxRoutes,
     leaseRoutes,
     eventRoutes,
+    portRoutes,
     accessRoutes,
     projectRoutes,
     templateRoutes,

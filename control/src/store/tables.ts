@@ -46,6 +46,36 @@ export interface SandboxRow {
   ended: string | null
   ended_at_ms: number | null
   timings: string
+  timeout_ms: number
+  /** 0 or 1. */
+  auto_resume: number
+  depth: string | null
+  generation: number
+  snapshot: string | null
+  parent: string | null
+}
+
+export interface SnapshotRow {
+  id: string
+  project: string
+  node: string
+  /** `creating` and `deleting` until the node has done it; `lost` when the node has no files of it any more. */
+  state: 'creating' | 'ready' | 'deleting' | 'lost'
+  name: string | null
+  kind: string
+  digest: string
+  sandbox: string
+  parent: string | null
+  template: string
+  image_digest: string
+  isolation: string
+  limits: string
+  user: string
+  workdir: string
+  size_bytes: number
+  paused_ms: number
+  created_at_ms: number
+  created_by: string
 }
 
 export interface LabelRow {
@@ -106,10 +136,19 @@ export interface BuildEventRow {
   data: string
 }
 
+export interface PortRow {
+  sandbox: string
+  port: number
+  access: string
+  /** 0 or 1. */
+  mask_host: number
+}
+
 export interface Tables {
   projects: ProjectRow
   keys: KeyRow
   sandboxes: SandboxRow
+  snapshots: SnapshotRow
   labels: LabelRow
   events: EventRow
   cursors: CursorRow
@@ -117,4 +156,5 @@ export interface Tables {
   templates: TemplateRow
   builds: BuildRow
   build_events: BuildEventRow
+  ports: PortRow
 }
