@@ -16,6 +16,7 @@ import { eventHub } from './events/hub.ts'
 import { followerGate } from './events/follower-gate.ts'
 import { followNode } from './fleet/follow.ts'
 import { reconcile } from './fleet/reconcile.ts'
+import { reconcileSnapshots } from './fleet/reconcile-snapshots.ts'
 import { sweep } from './fleet/sweep.ts'
 import { controlApp } from './http/app.ts'
 import type { App } from './http/environment.ts'
@@ -83,6 +84,7 @@ export const createControl = async (deps: ControlDeps): Promise<Control> => {
   await failLostBuilds(context)
   await sweep(context)
   await reconcile(context)
+  await reconcileSnapshots(context)
   stack.use(await followNode(context))
   stack.use(every(context, limits.sweepMs, sweep))
   stack.use(every(context, limits.lastUsedFlushMs, () => context.keys.flushUsed()))

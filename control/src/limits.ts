@@ -37,6 +37,8 @@ export const controlLimits = {
   keysPerProject: 1_000,
   templatesPerProject: 10_000,
   projects: 10_000,
+  /** Snapshots that one project may keep. */
+  snapshotsPerProject: 10_000,
   /** A token of one sandbox. */
   tokenTtlMinMs: 1_000,
   tokenTtlMaxMs: 7 * 86_400_000,

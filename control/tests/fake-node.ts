@@ -9,6 +9,7 @@ import {
   type NodeSandboxSpec,
   type Receipt,
 } from '@atoll/protocol'
+import { savingOf } from './fake-saving.ts'
 
 export const isolation = {
   runtime: 'simulated' as const,
@@ -65,11 +66,15 @@ export const fakeNode = () => {
     async create(spec) {
       calls.push(`create ${spec.id}`)
       await beforeCreate(spec)
+      if (spec.snapshot !== null && !(await api.snapshots()).some(({ id }) => id === spec.snapshot))
+        throw new AtollError('not_found', `the node has no snapshot ${spec.snapshot}`)
       const before = machines.get(spec.id)
       if (before !== undefined) return before
       const made: NodeSandbox = {
         id: spec.id,
         state: 'running',
+        depth: null,
+        generation: 1,
         isolation,
         limits: spec.limits,
         lease: spec.lease,
@@ -101,6 +106,7 @@ export const fakeNode = () => {
       if (known(id).state !== 'ended') end(id, cause, by, `deleted by ${by}`)
       return receipts.get(id) ?? receipt
     },
+    ...savingOf({ machines, known, change, emit }),
     stop: async (id) => change(id, { state: 'stopped' }, 'stopped'),
     start: async (id) => change(id, { state: 'running' }, 'running'),
     guest: (id, request) => guest(id, request),

@@ -4,6 +4,7 @@ import { noSandbox, sandboxEnded } from '../sandboxes/find.ts'
 import { authenticate, bearerOf, type Gates, refuseGuessing, unauthenticated } from './authenticate.ts'
 import { rateLimited } from './buckets.ts'
 import type { Owner } from './owner-cache.ts'
+import { refuseWithoutRoom } from './room-to-wake.ts'
 import { need } from './scope.ts'
 import { isSandboxToken, readToken, type TokenAccess } from './sandbox-token.ts'
 
@@ -38,7 +39,7 @@ export const authorizer =
     if (owner === undefined) throw noSandbox(request.sandbox)
     if (owner.project !== caller.project && !caller.scopes.has('admin')) throw noSandbox(request.sandbox)
     need(caller, request.access === 'read' ? 'sandboxes:read' : 'sandboxes:write')
-    refuse(request, owner)
+    await refuse(context, request, owner)
     return accessOf(context, owner, caller.key)
   }
 
@@ -74,10 +75,11 @@ const byToken = async (
     )
   const waitMs = gates.requests.take(`token of ${claims.sandbox}`)
   if (waitMs > 0) throw rateLimited(`requests with tokens of ${claims.sandbox}`, waitMs)
-  refuse(request, owner)
+  await refuse(context, request, owner)
   return accessOf(context, owner, claims.key)
 }
 
-const refuse = (request: AccessRequest, owner: Owner): void => {
+const refuse = async (context: Context, request: AccessRequest, owner: Owner): Promise<void> => {
   if (owner.state === 'ended') throw sandboxEnded(request.sandbox, 'use', owner.ended)
+  if (owner.state === 'paused') await refuseWithoutRoom(context, request.sandbox)
 }

@@ -4,6 +4,9 @@ import { readSandbox } from '../sandboxes/find.ts'
 import { type Change, transition } from '../sandboxes/transition.ts'
 import type { SandboxRow } from '../store/tables.ts'
 
+/** The one node that control asks so far. */
+export const nodeName = 'local'
+
 /** Tries of a compare-and-set before the caller is told that the sandbox changes too fast. */
 const maxTries = 8
 
@@ -36,17 +39,26 @@ export const applySeen = async (
     if (row.state === 'ended') return row
     const change = difference(row, seen)
     if (change === undefined) return row
-    const event = {
-      type: change.state === undefined ? 'lease' : `state.${seen.state}`,
-      atMs: context.clock.now(),
-      data: { from: row.state, ...(seen.ended === null ? {} : { ended: seen.ended }) },
-    }
+    const event = { type: typeOf(change), atMs: context.clock.now(), data: dataOf(row, seen) }
     const after = await transition(context, row, change, event)
     if (after !== undefined) return after
     row = (await readSandbox(context, row.id)) ?? row
   }
   throw tooFast(row.id)
 }
+
+const typeOf = (change: Change): string => {
+  if (change.state !== undefined) return `state.${change.state}`
+  // Frozen became stored: one state to the user, and still worth an entry.
+  return change.depth === undefined ? 'lease' : 'depth'
+}
+
+const dataOf = (row: SandboxRow, seen: NodeSandbox): Record<string, unknown> => ({
+  from: row.state,
+  ...(seen.ended === null ? {} : { ended: seen.ended }),
+  ...(seen.depth === null ? {} : { depth: seen.depth }),
+  ...(seen.generation === row.generation ? {} : { generation: seen.generation }),
+})
 
 const difference = (row: SandboxRow, seen: NodeSandbox): Change | undefined => {
   const change: Change = {}
@@ -55,6 +67,11 @@ const difference = (row: SandboxRow, seen: NodeSandbox): Change | undefined => {
   if (row.on_timeout !== seen.lease.onTimeout) change.on_timeout = seen.lease.onTimeout
   const idle = seen.lease.idle === null ? null : JSON.stringify(seen.lease.idle)
   if (row.idle !== idle) change.idle = idle
+  if (row.timeout_ms !== seen.lease.timeoutMs) change.timeout_ms = seen.lease.timeoutMs
+  const autoResume = seen.lease.autoResume ? 1 : 0
+  if (row.auto_resume !== autoResume) change.auto_resume = autoResume
+  if (row.depth !== seen.depth) change.depth = seen.depth
+  if (row.generation !== seen.generation) change.generation = seen.generation
   if (Object.keys(change).length === 0) return undefined
   change.isolation = JSON.stringify(seen.isolation)
   change.timings = JSON.stringify(seen.timings)

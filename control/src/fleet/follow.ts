@@ -2,13 +2,12 @@ import type { NodeEvent } from '@atoll/protocol'
 import { appendEvent } from '../events/append.ts'
 import type { Context } from '../context.ts'
 import { readSandbox } from '../sandboxes/find.ts'
-import { probe } from './apply.ts'
+import { nodeName, probe } from './apply.ts'
 
 /** Events that are taken from the node in one go. */
 const pageCount = 500
 /** Ms after which a failed reading is tried again. */
 const retryMs = 1_000
-const nodeName = 'local'
 
 /**
  * Follows the node's events: each becomes an entry of its sandbox's log, and each sandbox that is named

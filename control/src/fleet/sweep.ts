@@ -1,5 +1,6 @@
 import { limits as shared } from '@atoll/protocol'
 import type { Context } from '../context.ts'
+import { finishDeletions } from './reconcile-snapshots.ts'
 
 /** Forgets what is older than its limit: tombstones with their logs, kept answers, builds. */
 export const sweep = async (context: Context): Promise<void> => {
@@ -16,4 +17,5 @@ export const sweep = async (context: Context): Promise<void> => {
     .deleteFrom('builds')
     .where('ended_at_ms', '<', now - context.limits.buildsKeptMs)
     .execute()
+  await finishDeletions(context)
 }

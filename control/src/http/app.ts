@@ -15,6 +15,8 @@ import { nodeRoutes } from './node-routes.ts'
 import { portRoutes } from './port-routes.ts'
 import { projectRoutes } from './project-routes.ts'
 import { sandboxRoutes } from './sandbox-routes.ts'
+import { snapshotRoutes } from './snapshot-routes.ts'
+import { stateRoutes } from './state-routes.ts'
 import { templateRoutes } from './template-routes.ts'
 
 const uploadPath = '/v1/templates/uploads/'
@@ -37,7 +39,9 @@ export const controlApp = (context: Context, gates: Gates): App => {
   app.use('/v1/*', unlessUpload(idempotency(context)))
   for (const routes of [
     sandboxRoutes,
+    stateRoutes,
     leaseRoutes,
+    snapshotRoutes,
     eventRoutes,
     portRoutes,
     accessRoutes,

@@ -1,7 +1,7 @@
 import {
-  endActionSchema,
   holderSchema,
   idlePolicySchema,
+  leaseActionSchema,
   lifecycleSchema,
   limits,
   sandboxSchema,
@@ -12,8 +12,6 @@ import type { Context } from '../context.ts'
 import { controlLimits } from '../limits.ts'
 import { extendSandbox, leaseSandbox } from '../sandboxes/extend.ts'
 import { explainLifecycle, holdSandbox, releaseSandbox } from '../sandboxes/lifecycle.ts'
-import { startSandbox } from '../sandboxes/start.ts'
-import { stopSandbox } from '../sandboxes/stop.ts'
 import type { App } from './environment.ts'
 import { answers, body, idParams, security } from './shapes.ts'
 
@@ -33,32 +31,18 @@ const leaseRoute = createRoute({
   method: 'post',
   path: '/v1/sandboxes/{id}/lease',
   security,
-  summary: 'Change what idleness and the deadline do',
+  summary: 'Change what idleness, the deadline and a call to a paused one do',
   request: {
     params: idParams,
     body: body(
-      z.object({ idle: idlePolicySchema.nullable().optional(), onTimeout: endActionSchema.optional() }),
+      z.object({
+        idle: idlePolicySchema.nullable().optional(),
+        onTimeout: leaseActionSchema.optional(),
+        autoResume: z.boolean().optional(),
+      }),
     ),
   },
   responses: answers(200, sandboxSchema, 'With the lease in force'),
-})
-
-const stopRoute = createRoute({
-  method: 'post',
-  path: '/v1/sandboxes/{id}/stop',
-  security,
-  summary: 'Keep the disk, free the rest',
-  request: { params: idParams },
-  responses: answers(200, sandboxSchema, 'It is stopped'),
-})
-
-const startRoute = createRoute({
-  method: 'post',
-  path: '/v1/sandboxes/{id}/start',
-  security,
-  summary: 'Start a stopped sandbox on its disk',
-  request: { params: idParams },
-  responses: answers(200, sandboxSchema, 'It runs'),
 })
 
 const lifecycleRoute = createRoute({
@@ -97,7 +81,7 @@ const releaseRoute = createRoute({
   responses: answers(200, z.object({}), 'It no longer holds'),
 })
 
-/** Deadlines, idleness, stop and start. */
+/** Deadlines, idleness and holders. */
 export const leaseRoutes = (app: App, context: Context): void => {
   app.openapi(extendRoute, async (c) => {
     need(c.get('caller'), 'sandboxes:write')
@@ -108,14 +92,6 @@ export const leaseRoutes = (app: App, context: Context): void => {
     need(c.get('caller'), 'sandboxes:write')
     const change = c.req.valid('json')
     return c.json(await leaseSandbox(context, c.get('caller'), c.req.valid('param').id, change), 200)
-  })
-  app.openapi(stopRoute, async (c) => {
-    need(c.get('caller'), 'sandboxes:write')
-    return c.json(await stopSandbox(context, c.get('caller'), c.req.valid('param').id), 200)
-  })
-  app.openapi(startRoute, async (c) => {
-    need(c.get('caller'), 'sandboxes:write')
-    return c.json(await startSandbox(context, c.get('caller'), c.req.valid('param').id), 200)
   })
   app.openapi(lifecycleRoute, async (c) => {
     need(c.get('caller'), 'sandboxes:read')

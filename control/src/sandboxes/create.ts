@@ -1,19 +1,12 @@
-import {
-  AtollError,
-  type CreateSandbox,
-  limitsSchema,
-  makeId,
-  type NodeSandboxSpec,
-  type Sandbox,
-} from '@atoll/protocol'
-import { claimQuota } from '../access/quota.ts'
+import type { CreateSandbox, NodeSandboxSpec, Sandbox } from '@atoll/protocol'
 import type { Caller, Context } from '../context.ts'
-import { appendEvent } from '../events/append.ts'
-import { applySeen, endRecord, probe } from '../fleet/apply.ts'
-import { chooseRuntime } from '../placement/choose-runtime.ts'
+import { applySeen, probe } from '../fleet/apply.ts'
 import type { SandboxRow } from '../store/tables.ts'
-import { type ResolvedTemplate, resolveTemplate } from '../templates/resolve.ts'
+import { abandonCreation } from './abandon.ts'
 import { readSandbox, refuseEnded } from './find.ts'
+import { insertSandboxes } from './insert.ts'
+import { hostnameOf } from './new-id.ts'
+import { findOrigin, type Origin } from './origin.ts'
 import { viewSandbox } from './view.ts'
 
 /**
@@ -28,24 +21,19 @@ export const createSandbox = async (
   id: string,
 ): Promise<Sandbox> => {
   const before = await readSandbox(context, id)
-  if (before !== undefined) return await resume(context, before)
-  const template = await resolveTemplate(context, caller, input.template)
-  const isolation = await chooseRuntime(context, input.runtime)
-  const row = newRow(context, caller, input, template, id)
-  row.isolation = JSON.stringify(isolation)
+  if (before !== undefined) return await takeUp(context, before)
+  const origin = await findOrigin(context, caller, input)
+  const row = newRow(context, caller, input, origin, id)
   context.creating.add(id)
   try {
-    await insert(context, row, input.labels)
-    return await start(context, row, specOf(row, input, template))
+    await insertSandboxes(context, [row])
+    return await start(context, row, specOf(row, input, origin))
   } finally {
     context.creating.delete(id)
   }
 }
 
-/** The id of a new sandbox. */
-export const newSandboxId = (context: Context): string => makeId('sbx', context.random(20))
-
-const resume = async (context: Context, before: SandboxRow): Promise<Sandbox> => {
+const takeUp = async (context: Context, before: SandboxRow): Promise<Sandbox> => {
   const row = await probe(context, before)
   refuseEnded(row, 'create')
   return viewSandbox(row)
@@ -55,10 +43,9 @@ const newRow = (
   context: Context,
   caller: Caller,
   input: CreateSandbox,
-  template: ResolvedTemplate,
+  origin: Origin,
   id: string,
 ): SandboxRow => {
-  const granted = limitsSchema.parse(input.limits)
   const now = context.clock.now()
   return {
     id,
@@ -67,15 +54,15 @@ const newRow = (
     state: 'creating',
     version: 1,
     event_seq: 0,
-    template: template.name,
-    image_digest: template.imageDigest,
-    isolation: '{}',
-    limits: JSON.stringify(granted),
-    cpu_millis: granted.cpuMillis,
-    memory_mib: granted.memoryMib,
+    template: origin.template,
+    image_digest: origin.imageDigest,
+    isolation: JSON.stringify(origin.isolation),
+    limits: JSON.stringify(origin.limits),
+    cpu_millis: origin.limits.cpuMillis,
+    memory_mib: origin.limits.memoryMib,
     labels: JSON.stringify(input.labels),
-    user: input.user ?? template.config.user,
-    workdir: input.workdir ?? template.config.workdir,
+    user: input.user ?? origin.user,
+    workdir: input.workdir ?? origin.workdir,
     created_at_ms: now,
     created_by: caller.key,
     expires_at_ms: now + input.timeoutMs,
@@ -85,46 +72,40 @@ const newRow = (
     ended: null,
     ended_at_ms: null,
     timings: '{}',
+    timeout_ms: input.timeoutMs,
+    auto_resume: input.autoResume ? 1 : 0,
+    depth: null,
+    generation: 1,
+    snapshot: origin.snapshot,
+    parent: null,
   }
 }
 
-const insert = (context: Context, row: SandboxRow, labels: Readonly<Record<string, string>>): Promise<void> =>
-  context.db.transaction().execute(async (trx) => {
-    await claimQuota(trx, row.project, { sandboxes: 1, cpuMillis: row.cpu_millis, memoryMib: row.memory_mib })
-    await trx.insertInto('sandboxes').values(row).execute()
-    const pairs = Object.entries(labels).map(([key, value]) => ({ sandbox: row.id, key, value }))
-    if (pairs.length > 0) await trx.insertInto('labels').values(pairs).execute()
-    const event = { type: 'state.creating', atMs: row.created_at_ms, data: { by: row.created_by } }
-    await appendEvent(trx, row.id, event, context.limits)
-  })
-
-const specOf = (row: SandboxRow, input: CreateSandbox, template: ResolvedTemplate): NodeSandboxSpec => ({
+const specOf = (row: SandboxRow, input: CreateSandbox, origin: Origin): NodeSandboxSpec => ({
   id: row.id,
-  runtime: input.runtime ?? null,
+  runtime: origin.snapshot === null ? (input.runtime ?? null) : origin.isolation.runtime,
   imageDigest: row.image_digest,
+  snapshot: origin.snapshot,
   hostname: hostnameOf(row),
-  env: { ...template.config.env, ...input.env },
+  env: { ...origin.env, ...input.env },
   user: row.user,
   workdir: row.workdir,
-  limits: limitsSchema.parse(input.limits),
+  limits: origin.limits,
   lease: {
     expiresAtMs: row.expires_at_ms,
+    timeoutMs: input.timeoutMs,
     onTimeout: input.onTimeout,
     idle: input.idle ?? null,
+    autoResume: input.autoResume,
     onHostLost: input.onHostLost,
   },
 })
-
-const hostnameOf = (row: SandboxRow): string =>
-  row.name !== null && /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(row.name)
-    ? row.name
-    : row.id.replace('_', '-')
 
 const start = async (context: Context, row: SandboxRow, spec: NodeSandboxSpec): Promise<Sandbox> => {
   const begun = context.clock.monotonic()
   const signal = AbortSignal.any([context.closed, AbortSignal.timeout(context.limits.createDeadlineMs)])
   const seen = await context.node.create(spec, signal).catch(async (error: unknown) => {
-    await abandon(context, row, error)
+    await abandonCreation(context, row, error)
     throw error
   })
   const timings = { ...seen.timings, control: context.clock.monotonic() - begun }
@@ -134,19 +115,4 @@ const start = async (context: Context, row: SandboxRow, spec: NodeSandboxSpec): 
   if (seen.state !== 'ended') await context.node.delete(row.id, 'deleted', row.created_by)
   refuseEnded(after, 'create')
   return viewSandbox(after)
-}
-
-/** A creation that failed leaves nothing: the node is told to free what there may be, the record ends. */
-const abandon = async (context: Context, row: SandboxRow, error: unknown): Promise<void> => {
-  const message = error instanceof AtollError ? `${error.code}: ${error.message}` : 'a fault of the node'
-  try {
-    await context.node.delete(row.id, 'create_failed', row.created_by)
-  } catch (fault) {
-    if (!(fault instanceof AtollError && fault.code === 'not_found'))
-      context.logger.warn(
-        { sandbox: row.id, error: String(fault) },
-        'cannot free a failed creation; its lease ends it',
-      )
-  }
-  await endRecord(context, row, 'create_failed', null, message)
 }

@@ -20,9 +20,10 @@ export const extendSandbox = (
 export interface LeaseChange {
   readonly idle?: IdlePolicy | null | undefined
   readonly onTimeout?: Lease['onTimeout'] | undefined
+  readonly autoResume?: boolean | undefined
 }
 
-/** Changes what idleness and the deadline do. */
+/** Changes what idleness, the deadline and a call to a paused one do. */
 export const leaseSandbox = (
   context: Context,
   caller: Caller,
@@ -32,6 +33,7 @@ export const leaseSandbox = (
   changeLease(context, caller, id, 'change the lease of', () => ({
     ...(change.idle === undefined ? {} : { idle: change.idle }),
     ...(change.onTimeout === undefined ? {} : { onTimeout: change.onTimeout }),
+    ...(change.autoResume === undefined ? {} : { autoResume: change.autoResume }),
   }))
 
 /** Reads, decides and sets in one turn: two extensions at once cannot shorten each other. */

@@ -1,5 +1,6 @@
-import { AtollError, type Sandbox, type SandboxState } from '@atoll/protocol'
+import type { Sandbox, SandboxState } from '@atoll/protocol'
 import type { Context } from '../context.ts'
+import { makeCursor, readCursor } from './cursor.ts'
 import { viewSandbox } from './view.ts'
 
 export interface ListFilter {
@@ -27,7 +28,7 @@ export const listSandboxes = async (
       eb.selectFrom('labels').select('sandbox').where('key', '=', key).where('value', '=', value),
     )
   if (filter.cursor !== undefined) {
-    const { atMs, id } = readCursor(filter.cursor)
+    const { atMs, id } = readCursor(filter.cursor, 'sbx')
     query = query.where((eb) =>
       eb.or([eb('created_at_ms', '<', atMs), eb.and([eb('created_at_ms', '=', atMs), eb('id', '<', id)])]),
     )
@@ -42,13 +43,4 @@ export const listSandboxes = async (
   const nextCursor =
     rows.length > filter.limit && last !== undefined ? makeCursor(last.created_at_ms, last.id) : null
   return { sandboxes: page.map(viewSandbox), nextCursor }
-}
-
-const makeCursor = (atMs: number, id: string): string => Buffer.from(`${atMs}.${id}`).toString('base64url')
-
-const readCursor = (cursor: string): { atMs: number; id: string } => {
-  const match = /^(\d{1,15})\.(sbx_[a-z2-7]{20})$/.exec(Buffer.from(cursor, 'base64url').toString('latin1'))
-  if (match?.[1] === undefined || match[2] === undefined)
-    throw new AtollError('invalid_request', 'cursor: is not one that a list gave; begin without it')
-  return { atMs: Number(match[1]), id: match[2] }
 }

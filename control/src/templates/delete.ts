@@ -1,5 +1,6 @@
 import { AtollError } from '@atoll/protocol'
 import type { Caller, Context } from '../context.ts'
+import type { TemplateRow } from '../store/tables.ts'
 import { findTemplate } from './resolve.ts'
 
 /** Forgets a template; its image goes when nothing else stands on it. */
@@ -24,8 +25,24 @@ export const deleteTemplate = async (
       ? new AtollError('in_use', message, { details: { sandbox: running.id } })
       : new AtollError('in_use', message)
   }
+  await refuseSaved(context, caller, row)
   await context.db.deleteFrom('templates').where('id', '=', row.id).execute()
   return { id: row.id, imageDeleted: await deleteImage(context, row.image_digest) }
+}
+
+/** A snapshot holds what differs from its template's image: without that image it is nothing. */
+const refuseSaved = async (context: Context, caller: Caller, row: TemplateRow): Promise<void> => {
+  const saved = await context.db
+    .selectFrom('snapshots')
+    .select(['id', 'project'])
+    .where('image_digest', '=', row.image_digest)
+    .executeTakeFirst()
+  if (saved === undefined) return
+  throw new AtollError(
+    'in_use',
+    `cannot delete template ${row.name}: a snapshot stands on it; delete that first`,
+    saved.project === caller.project ? { details: { snapshot: saved.id } } : {},
+  )
 }
 
 const deleteImage = async (context: Context, digest: string): Promise<boolean> => {
