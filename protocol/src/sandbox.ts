@@ -2,8 +2,15 @@ import { z } from 'zod'
 import { projectIdSchema, sandboxIdSchema, snapshotIdSchema } from './ids.ts'
 import { limits, sandboxLimits } from './limits.ts'
 
-const bounded = (range: { min: number; default: number; max: number }) =>
-  z.int().min(range.min).max(range.max).default(range.default)
+interface Range {
+  readonly min: number
+  readonly default: number
+  readonly max: number
+}
+
+const within = (range: Range) => z.int().min(range.min).max(range.max)
+
+const bounded = (range: Range) => within(range).default(range.default)
 
 /** What a sandbox may use. CPU in thousandths of one CPU, sizes in MiB. */
 export const limitsSchema = z.object({
@@ -14,6 +21,15 @@ export const limitsSchema = z.object({
   openFiles: bounded(sandboxLimits.openFiles),
 })
 export type SandboxLimits = z.infer<typeof limitsSchema>
+
+/** What a call asks: without defaults, since what is left out is the snapshot's where there is one. */
+export const askedLimitsSchema = z.object({
+  cpuMillis: within(sandboxLimits.cpuMillis).optional(),
+  memoryMib: within(sandboxLimits.memoryMib).optional(),
+  diskMib: within(sandboxLimits.diskMib).optional(),
+  processes: within(sandboxLimits.processes).optional(),
+  openFiles: within(sandboxLimits.openFiles).optional(),
+})
 
 export const runtimeNameSchema = z.enum(['gvisor', 'microvm', 'container', 'simulated'])
 export type RuntimeName = z.infer<typeof runtimeNameSchema>
@@ -55,7 +71,7 @@ export const createSandboxSchema = z.object({
   name: z.string().min(1).max(limits.nameLength).optional(),
   env: envSchema.default({}),
   labels: labelsSchema.default({}),
-  limits: limitsSchema.partial().default({}),
+  limits: askedLimitsSchema.default({}),
   user: z.string().min(1).max(64).optional(),
   workdir: z.string().min(1).max(limits.pathBytes).optional(),
   timeoutMs: timeoutSchema.default(limits.timeoutDefaultMs),
