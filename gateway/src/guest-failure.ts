@@ -12,6 +12,8 @@ const guestCodes: ReadonlySet<ErrorCode> = new Set([
   'path_not_found',
   'process_not_found',
   'conflict',
+  // It stands still for a capture and starts nothing meanwhile.
+  'state_conflict',
   'path_exists',
   'not_a_file',
   'not_a_directory',

@@ -33,6 +33,24 @@ it('never takes the end of a stream for the end of a process', async () => {
   }
 })
 
+it('tells a pause from a broken stream, and breaks the output of neither', async () => {
+  const cut = () => answer([frame.started, frame.out(0, Buffer.from('abc'))], 201)
+  for (const state of ['paused', 'pausing', 'stopped'] as const) {
+    await using guest = await startScripted(cut, {}, state)
+    const lines = await linesOf(await guest.raw('POST', '/processes', start, ndjson))
+    expect(lines.map((line) => line['type'])).toEqual(['started', 'stdout', 'error'])
+    expect(lines.at(-1)?.['error']).toMatchObject({
+      code: 'state_conflict',
+      sandboxState: state,
+      retryable: false,
+    })
+    const followed = await linesOf(await guest.raw('GET', '/processes/p/output?follow=1'))
+    expect(followed.at(-1)?.['error']).toMatchObject({ code: 'state_conflict' })
+    const buffered = await guest.raw('POST', '/processes?wait=1', start)
+    expect([buffered.status, JSON.parse(await buffered.text()).code]).toEqual([409, 'state_conflict'])
+  }
+})
+
 it('ends a stream that falls silent', async () => {
   const silent = (): Readable => {
     const body = new Readable({ read() {} })

@@ -1,7 +1,13 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
-import { encodeOutputFrame, frameKinds, type GuestResponse, type NodeApi } from '@atoll/protocol'
+import {
+  encodeOutputFrame,
+  frameKinds,
+  type GuestResponse,
+  type NodeApi,
+  type SandboxState,
+} from '@atoll/protocol'
 import { createGateway, type GatewayLimits, serverOptions } from '../src/index.ts'
 
 export const sandbox = 'sbx_aaaaaaaaaaaaaaaaaaaa'
@@ -37,14 +43,16 @@ export const frame = {
 export const startScripted = async (
   script: (request: { method: string; path: string; signal?: AbortSignal }) => GuestResponse,
   limits: Partial<GatewayLimits> = {},
+  state: SandboxState = 'running',
 ) => {
   const asked: string[] = []
   const node = {
+    get: async () => ({ state }),
     guest: async (_id, request) => {
       asked.push(`${request.method} ${request.path}`)
       return script(request)
     },
-  } as Partial<NodeApi> as NodeApi
+  } as Pick<NodeApi, 'guest'> as NodeApi
   const log = { info: () => {}, warn: () => {}, error: () => {} }
   const gateway = createGateway({
     authorize: async () => ({ project: 'p', key: 'k', onRevoked: () => ({ [Symbol.dispose]: () => {} }) }),

@@ -11,12 +11,21 @@ import { nodeName } from './apply.ts'
  * not forgotten; what only the node knows gets a record again where its sandbox tells whose it is.
  */
 export const reconcileSnapshots = async (context: Context): Promise<void> => {
-  const seen = new Map((await context.node.snapshots()).map((snapshot) => [snapshot.id, snapshot]))
+  try {
+    await settleAll(context, await context.node.snapshots())
+  } catch (error) {
+    // The records stay as they were: what the node does not have, it refuses itself.
+    context.logger.error({ error: String(error) }, 'cannot settle snapshots with the node at start')
+  }
+}
+
+const settleAll = async (context: Context, there: readonly NodeSnapshot[]): Promise<void> => {
+  const seen = new Map(there.map((snapshot) => [snapshot.id, snapshot]))
   for (const row of await context.db.selectFrom('snapshots').selectAll().execute()) {
-    const there = seen.get(row.id)
+    const kept = seen.get(row.id)
     seen.delete(row.id)
     try {
-      await settle(context, row, there)
+      await settle(context, row, kept)
     } catch (error) {
       context.logger.warn({ snapshot: row.id, error: String(error) }, 'cannot settle a snapshot at start')
     }

@@ -1,6 +1,7 @@
 import { AtollError, type GuestResponse } from '@atoll/protocol'
 import { askGuest } from '../ask-guest.ts'
 import type { Call } from '../call.ts'
+import { explainBreak } from './explain-break.ts'
 import { writeInput } from './input.ts'
 import { errorEvent, isTerminal, outputEvents, type ProcessEvent } from './output-events.ts'
 import type { Start } from './start-request.ts'
@@ -25,7 +26,7 @@ export interface Running {
  */
 export const startAndFollow = async (call: Call, start: Start): Promise<Running> => {
   const answer = await askGuest(call, start.request)
-  return { status: answer.status, events: supervise(call, start, answer) }
+  return { status: answer.status, events: explainBreak(call, supervise(call, start, answer)) }
 }
 
 const supervise = async function* (

@@ -1,8 +1,9 @@
-import { AtollError } from '@atoll/protocol'
+import { AtollError, errorFromBody } from '@atoll/protocol'
 import { beginStream } from '../answer.ts'
 import { askGuest } from '../ask-guest.ts'
 import type { Call, GuestCall } from '../call.ts'
 import { drained } from '../drain.ts'
+import { explainBreak } from './explain-break.ts'
 import { outputEvents, type ProcessEvent } from './output-events.ts'
 import { streamEvents } from './run-streamed.ts'
 
@@ -32,7 +33,7 @@ export const openOutput = async (
     signal,
     ...(follow ? { holder: { kind: 'connection' as const, name: `output of ${id}` } } : {}),
   })
-  return outputEvents(answer.body, follow, call.deps.limits, signal)
+  return explainBreak(call, outputEvents(answer.body, follow, call.deps.limits, signal))
 }
 
 /** Bytes cannot say that some are missing: then the answer is cut, and does not end well. */
@@ -44,7 +45,7 @@ const streamBytes = async (call: Call, events: AsyncGenerator<readonly ProcessEv
     for (const event of batch) {
       if (event.type === 'gap' && !begun) dropped += event.to - event.from
       else if (event.type === 'gap' || event.type === 'evicted') return void response.destroy()
-      else if (event.type === 'error') throw new AtollError('stream_broken', String(event.error['message']))
+      else if (event.type === 'error') throw errorFromBody(event.error, 502, 'cannot read the output')
       if (!('bytes' in event) && event.type !== 'exit' && event.type !== 'end') continue
       if (!begun)
         beginStream(response, 200, {
