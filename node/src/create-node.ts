@@ -14,8 +14,12 @@ import { recoverAll } from './machines/recover.ts'
 import { runtimeChoice } from './machines/runtimes.ts'
 import { startTicker } from './machines/tick.ts'
 import { nodeApi } from './node-api.ts'
+import { emptyPool } from './pool/state.ts'
 import { openRecords } from './records/open.ts'
 import type { RuntimeDriver } from './runtimes/driver.ts'
+import { readCpuFingerprint } from './snapshots/cpu-fingerprint.ts'
+import { sweepSnapshots } from './snapshots/remove.ts'
+import { openSnapshotStore } from './snapshots/store.ts'
 
 /** What a node is made of. */
 export interface NodeDependencies {
@@ -44,6 +48,7 @@ export const createNode = async (dependencies: NodeDependencies): Promise<Node> 
   const { dataFolder, logger, clock = systemClock, random = randomBytes } = dependencies
   const options = { ...defaultOptions, ...dependencies.options }
   await mkdir(join(dataFolder, 'sandboxes'), { recursive: true, mode: 0o700 })
+  const snapshots = await openSnapshotStore(dataFolder, await readCpuFingerprint())
   const closing = new AbortController()
   const records = openRecords(dataFolder)
   const context: Context = {
@@ -57,6 +62,8 @@ export const createNode = async (dependencies: NodeDependencies): Promise<Node> 
         ? dependencies.images(openBuildSandbox(() => context))
         : dependencies.images,
     runtimes: runtimeChoice(dependencies.drivers, { clock, logger, closing: closing.signal }),
+    snapshots,
+    pool: emptyPool(),
     options,
     bootId: dependencies.bootId ?? readBootId(),
     boots: semaphore(options.boots, options.bootQueue),
@@ -77,6 +84,7 @@ export const createNode = async (dependencies: NodeDependencies): Promise<Node> 
     records.close()
   }
   try {
+    await sweepSnapshots(context)
     await recoverAll(context)
     await reconcile(context, { dryRun: false })
   } catch (error) {

@@ -24,6 +24,9 @@ export const admit = (context: Context, spec: NodeSandboxSpec, host: HostRoom): 
       'overloaded',
       `${act}: with it ${promisedMib} MiB of memory would be promised, the node's limit is ${budgetMib} MiB; ask for less or delete one`,
     )
+  const waiting = context.pool.waiting
+  if (waiting >= options.boots + options.bootQueue)
+    throw new AtollError('overloaded', `${act}: ${waiting} are waiting; try again`)
   if (host.memoryAvailableBytes < options.memoryReserveBytes)
     throw new AtollError(
       'overloaded',

@@ -1,8 +1,10 @@
 import type { Clock } from '@atoll/kit'
 import type { AtollError, Holder, NodeEvent, Receipt } from '@atoll/protocol'
 import type { GuestConnection } from '../guest/connection.ts'
+import type { PoolState } from '../pool/state.ts'
 import type { Records } from '../records/open.ts'
 import type { Machine } from '../runtimes/driver.ts'
+import type { SnapshotStore } from '../snapshots/store.ts'
 import type { NodeOptions } from './limits.ts'
 import type { Images, Logger } from './ports.ts'
 import type { Runtimes } from './runtimes.ts'
@@ -35,6 +37,8 @@ export interface Context {
   readonly records: Records
   readonly images: Images
   readonly runtimes: Runtimes
+  readonly snapshots: SnapshotStore
+  readonly pool: PoolState
   readonly options: NodeOptions
   readonly bootId: string
   readonly boots: { enter(signal?: AbortSignal): Promise<Disposable | undefined> }

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
-import { AtollError, type Isolation, type NodeSandboxSpec, sandboxIdSchema } from '@atoll/protocol'
+import { AtollError, type NodeSandboxSpec, sandboxIdSchema } from '@atoll/protocol'
 import type { SandboxRecord } from '../records/sandboxes.ts'
 import { admit, readHostRoom } from './admit.ts'
-import { boot } from './boot.ts'
+import { liveOf, round } from './boot.ts'
 import type { Context } from './context.ts'
 import { endSandbox, endedError } from './end.ts'
 import { watchExit } from './exited.ts'
 import { refuseUnsupportedStop } from './lease.ts'
 import { machineLimits } from './limits.ts'
-import { claimDirectory } from './sandbox-directory.ts'
+import { makeMachine, snapshotOf } from './make-machine.ts'
 import { isolationOf, type Runtime } from './runtimes.ts'
 import { transition } from './transition.ts'
 
@@ -86,75 +86,73 @@ const run = async (
   const began = context.clock.monotonic()
   const runtime = await context.runtimes.choose(spec.runtime)
   refuseUnsupportedStop(spec.lease, runtime)
-  const image = await openImage(context, spec, runtime, signal)
-  using place = await context.boots.enter(signal)
-  if (place === undefined)
-    throw new AtollError(
-      'overloaded',
-      `cannot create ${spec.id}: ${context.options.bootQueue} are waiting; try again`,
-    )
+  const snapshot = snapshotOf(context, spec, runtime)
   const room = await readHostRoom(context.dataFolder)
   signal.throwIfAborted()
   admit(context, spec, room)
-  const record = insert(context, spec, hash, runtime)
-  const queueMs = Math.round(context.clock.monotonic() - began)
-  await claimDirectory(context, record)
-  const { live, timings } = await boot(context, runtime.driver, record, image, signal)
-  await using rollback = new AsyncDisposableStack()
-  rollback.use(live.machine)
+  const generation = (snapshot?.detail.generation ?? 0) + 1
+  const record = insert(context, spec, hash, runtime, generation)
+  const queueMs = round(context.clock.monotonic() - began)
+  const { unclaimed, timings } = await makeMachine(context, runtime, record, snapshot, signal)
+  // Destroys it unless the record names it by then.
+  await using _machine = unclaimed
+  const { machine, machineId, slot } = unclaimed
+  const live = liveOf(context, spec.id, machine, unclaimed.guest)
+  unclaimed.own(spec.id)
   transition(
     context,
     record,
     {
       state: 'running',
-      machine: live.machine.record,
+      machine: machine.record,
+      machineId,
+      slot,
       stateDeadlineMs: null,
       idleSinceMs: context.clock.now(),
-      timings: { queueMs, ...timings, totalMs: Math.round(context.clock.monotonic() - began) },
+      timings: { queueMs, ...timings, totalMs: round(context.clock.monotonic() - began) },
     },
     { type: 'running', data: { timings } },
   )
   context.live.set(spec.id, live)
-  rollback.move()
   watchExit(context, live)
 }
 
-/** `simulated` needs no file; every other runtime gets a verified one. */
-const openImage = async (
+/** The durable intent, before any effect. It names no machine until one has its identity. */
+const insert = (
   context: Context,
   spec: NodeSandboxSpec,
-  { driver }: Runtime,
-  signal: AbortSignal,
-): Promise<string> =>
-  driver.name === 'simulated' ? '' : (await context.images.open(spec.imageDigest, signal)).path
-
-/** The durable intent, before any effect. */
-const insert = (context: Context, spec: NodeSandboxSpec, hash: string, runtime: Runtime): SandboxRecord => {
+  hash: string,
+  runtime: Runtime,
+  generation: number,
+): SandboxRecord => {
   const now = context.clock.now()
-  const isolation: Isolation = isolationOf(runtime)
-  return context.records.atomic(() => {
-    const record: SandboxRecord = {
-      id: spec.id,
-      state: 'creating',
-      version: 1,
-      spec,
-      specHash: hash,
-      runtime: runtime.driver.name,
-      isolation,
-      lease: spec.lease,
-      machine: null,
-      bootId: context.bootId,
-      slot: context.records.sandboxes.freeSlot(),
-      createdAtMs: now,
-      stateDeadlineMs: now + machineLimits.bootMs,
-      idleSinceMs: null,
-      ending: null,
-      ended: null,
-      timings: {},
-    }
-    context.records.sandboxes.insert(record)
-    return record
-  })
+  const record: SandboxRecord = {
+    id: spec.id,
+    state: 'creating',
+    version: 1,
+    spec,
+    specHash: hash,
+    runtime: runtime.driver.name,
+    isolation: isolationOf(runtime),
+    lease: spec.lease,
+    machine: null,
+    machineId: null,
+    generation,
+    depth: null,
+    saved: null,
+    pausedAtMs: null,
+    parent: null,
+    bootId: context.bootId,
+    slot: null,
+    createdAtMs: now,
+    stateDeadlineMs: now + machineLimits.bootMs,
+    idleSinceMs: null,
+    ending: null,
+    ended: null,
+    timings: {},
+  }
+  context.records.sandboxes.insert(record)
+  return record
 }
 
 /** A creation that failed half-way leaves a tombstone; one that never began leaves nothing. */

@@ -32,6 +32,8 @@ export const machineLimits = {
   slots: 60_000,
   uidFirst: 200_000,
   uidsPerSlot: 65_536,
+  /** Memory of a machine that waits for an image, bytes: that of a default sandbox. */
+  blankMemoryBytes: 512 * 1024 ** 2,
   tickMinMs: 20,
   tickMaxMs: 1_000,
 } as const
@@ -50,6 +52,16 @@ export interface NodeOptions {
   /** Boots at a time, and how many may wait. */
   readonly boots: number
   readonly bootQueue: number
+  /** Images whose pool is filled without a demand. */
+  readonly warmImages: readonly string[]
+  /** Frozen machines that wait for each of them. */
+  readonly poolMin: number
+  /** Most of all keys together; 0 turns the pool and template snapshots off: every create boots. */
+  readonly poolMax: number
+  /** Memory of all that wait; null: a tenth of the host's. */
+  readonly poolMemoryMib: number | null
+  /** Bytes of all snapshots: of users, of stored sandboxes, of templates. */
+  readonly snapshotQuotaBytes: number
 }
 
 export const defaultOptions: NodeOptions = {
@@ -61,4 +73,9 @@ export const defaultOptions: NodeOptions = {
   diskReserveBytes: 512 * 1024 ** 2,
   boots: 4,
   bootQueue: 256,
+  warmImages: [],
+  poolMin: 2,
+  poolMax: 200,
+  poolMemoryMib: null,
+  snapshotQuotaBytes: 256 * 1024 ** 3,
 }

@@ -1,8 +1,7 @@
 import { lstat, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { AtollError, runtimeNameSchema, sandboxIdSchema } from '@atoll/protocol'
+import { AtollError, type RuntimeName, runtimeNameSchema, sandboxIdSchema } from '@atoll/protocol'
 import { z } from 'zod'
-import type { SandboxRecord } from '../records/sandboxes.ts'
 import type { Context } from './context.ts'
 
 /** Marks a folder as ours, for a node.db that was lost. */
@@ -11,24 +10,28 @@ const markerBytes = 4_096
 const markerSchema = z.object({ id: sandboxIdSchema, runtime: runtimeNameSchema, bootId: z.string() })
 export type Marker = z.output<typeof markerSchema>
 
-/** The folder of a sandbox. */
-export const directoryOf = (context: Context, id: string): string => join(context.dataFolder, 'sandboxes', id)
+/** The folder of a machine. */
+export const directoryOf = (context: Context, machineId: string): string =>
+  join(context.dataFolder, 'sandboxes', machineId)
 
-/** Makes the folder of a new sandbox, which must not be there, and marks it. */
-export const claimDirectory = async (context: Context, record: SandboxRecord): Promise<void> => {
-  const directory = directoryOf(context, record.id)
+/** Makes the folder of a new machine, which must not be there, and marks it. */
+export const claimDirectory = async (
+  context: Context,
+  machine: { readonly id: string; readonly runtime: RuntimeName },
+): Promise<void> => {
+  const directory = directoryOf(context, machine.id)
   try {
     await mkdir(directory, { mode: 0o700 })
   } catch (error) {
     throw new AtollError(
       'internal',
-      `cannot create ${record.id}: its folder cannot be made: ${String(error)}`,
+      `cannot make machine ${machine.id}: its folder cannot be made: ${String(error)}`,
       {
         cause: error,
       },
     )
   }
-  const marker: Marker = { id: record.id as Marker['id'], runtime: record.runtime, bootId: context.bootId }
+  const marker: Marker = { id: machine.id as Marker['id'], runtime: machine.runtime, bootId: context.bootId }
   await writeFile(join(directory, markerName), JSON.stringify(marker), { mode: 0o600, flag: 'wx' })
 }
 

@@ -76,5 +76,11 @@ export const migrations: readonly string[] = [
     boot_id TEXT NOT NULL,
     created_at_ms INTEGER NOT NULL
   ) STRICT;
+
+  CREATE TRIGGER sandboxes_claim_inserted AFTER INSERT ON sandboxes WHEN NEW.machine_id IS NOT NULL
+  BEGIN DELETE FROM pool WHERE machine_id = NEW.machine_id; END;
+  CREATE TRIGGER sandboxes_claim_updated AFTER UPDATE OF machine_id ON sandboxes
+  WHEN NEW.machine_id IS NOT NULL AND NEW.machine_id IS NOT OLD.machine_id
+  BEGIN DELETE FROM pool WHERE machine_id = NEW.machine_id; END;
   `,
 ]

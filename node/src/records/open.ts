@@ -5,7 +5,9 @@ import { AtollError } from '@atoll/protocol'
 import { eventRecords } from './events.ts'
 import { leaseRecords } from './leases.ts'
 import { migrations } from './migrations.ts'
+import { poolRecords } from './pool.ts'
 import { sandboxRecords } from './sandboxes.ts'
+import { snapshotRecords } from './snapshots.ts'
 
 /** How long a writer waits for another process's lock (a backup's, say), ms. */
 const busyTimeoutMs = 5_000
@@ -33,6 +35,8 @@ export const openRecords = (dataFolder: string) => {
     sandboxes: sandboxRecords(database),
     leases: leaseRecords(database),
     events: eventRecords(database),
+    snapshots: snapshotRecords(database),
+    pool: poolRecords(database),
     meta: metaRecords(database),
     /** One transaction: all or nothing, one fsync. Does not nest. */
     atomic: <Result>(work: () => Result): Result => atomic(database, work),

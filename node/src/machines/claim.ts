@@ -1,0 +1,75 @@
+import { AtollError } from '@atoll/protocol'
+import { poolLimits } from '../pool/limits.ts'
+import type { Unclaimed } from '../pool/state.ts'
+import { take } from '../pool/take.ts'
+import { round } from './boot.ts'
+import type { Context } from './context.ts'
+import { type MachinePlan, planKey, resizable } from './restore-machine.ts'
+
+/** What is done with a machine before it counts as had: its identity, mostly. */
+export type Prepare = (unclaimed: Unclaimed, timings: Record<string, number>) => Promise<void>
+
+/** A machine of its own, and how it was had. */
+export interface Obtained {
+  readonly unclaimed: Unclaimed
+  readonly timings: Record<string, number>
+}
+
+/**
+ * Takes a frozen machine of the pool: thaws it, then gives it its identity while the host sets limits and
+ * deadline. One that fails is destroyed and the next is taken; undefined when there is none.
+ */
+export const claim = async (
+  context: Context,
+  plan: Pick<MachinePlan, 'driver' | 'imageDigest' | 'limits' | 'deadline'>,
+  prepare: Prepare,
+  signal: AbortSignal,
+): Promise<Obtained | undefined> => {
+  const key = planKey(plan)
+  for (let tried = 0; tried < poolLimits.claimTries; tried++) {
+    const unclaimed = take(context, key)
+    if (unclaimed === undefined) return undefined
+    try {
+      return await give(context, unclaimed, plan, prepare, signal)
+    } catch (error) {
+      // Not waited for: it is nobody's, and the next one is there.
+      void unclaimed[Symbol.asyncDispose]()
+      signal.throwIfAborted()
+      if (isCallers(error)) throw error
+      context.logger.warn(
+        { machine: unclaimed.machineId, err: error },
+        'a machine of the pool failed its claim',
+      )
+    }
+  }
+  return undefined
+}
+
+const give = async (
+  context: Context,
+  unclaimed: Unclaimed,
+  plan: Pick<MachinePlan, 'limits' | 'deadline'>,
+  prepare: Prepare,
+  outer: AbortSignal,
+): Promise<Obtained> => {
+  const { machine } = unclaimed
+  const timings: Record<string, number> = {}
+  const began = context.clock.monotonic()
+  const signal = AbortSignal.any([outer, AbortSignal.timeout(poolLimits.claimMs)])
+  const { deadline } = plan
+  await Promise.all([
+    machine.thaw(signal).then(async () => {
+      timings['thawMs'] = round(context.clock.monotonic() - began)
+      await prepare(unclaimed, timings)
+    }),
+    machine.resize(resizable({ limits: plan.limits }), signal),
+    deadline === null ? undefined : machine.setDeadline(deadline.unixMs, deadline.action, signal),
+  ])
+  signal.throwIfAborted()
+  timings['claimMs'] = round(context.clock.monotonic() - began)
+  return { unclaimed, timings }
+}
+
+/** What the next machine would answer as well: what was asked is at fault, not the machine. */
+const isCallers = (error: unknown): boolean =>
+  error instanceof AtollError && error.status < 500 && error.code !== 'not_adopted'
