@@ -5,6 +5,7 @@ import { type AtollOptions, resolveSettings } from './connection/settings.ts'
 import type { CreateOptions } from './sandboxes/create.ts'
 import { Sandbox } from './sandboxes/handle.ts'
 import type { ListFilter } from './sandboxes/list.ts'
+import { type Snapshots, snapshotsOf } from './snapshots/snapshots.ts'
 import { type Templates, templatesOf } from './templates/templates.ts'
 
 export interface Sandboxes {
@@ -17,6 +18,7 @@ export interface Sandboxes {
 export class Atoll {
   readonly connection: Connection
   readonly sandboxes: Sandboxes
+  readonly snapshots: Snapshots
   readonly templates: Templates
   readonly keys: Keys
   readonly projects: Projects
@@ -28,6 +30,7 @@ export class Atoll {
       connect: (id, own = {}) => Sandbox.connect(id, { ...own, atoll: this }),
       list: (filter = {}) => Sandbox.list({ ...filter, atoll: this }),
     }
+    this.snapshots = snapshotsOf(this.connection)
     this.templates = templatesOf(this.connection)
     this.keys = keysOf(this.connection)
     this.projects = projectsOf(this.connection)

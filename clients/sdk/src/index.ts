@@ -13,7 +13,9 @@ export type {
   Key,
   Lifecycle,
   Metrics,
+  LeaseAction,
   NodeInfo,
+  PauseDepth,
   Process,
   Project,
   Quota,
@@ -24,6 +26,8 @@ export type {
   SandboxLimits,
   SandboxState,
   Scope,
+  Snapshot,
+  SnapshotKind,
   Step,
   Template,
   Written,
@@ -46,8 +50,10 @@ export type { StartOptions } from './processes/start.ts'
 export type { Terminal, TerminalOptions } from './processes/terminal.ts'
 export type { CreateOptions } from './sandboxes/create.ts'
 export type { FollowEventsOptions } from './sandboxes/events.ts'
-export { Sandbox } from './sandboxes/handle.ts'
+export type { ForkOptions } from './sandboxes/fork.ts'
+export { type ForkOutcome, type PauseOptions, Sandbox } from './sandboxes/handle.ts'
 export type { Hold, HoldOptions } from './sandboxes/hold.ts'
 export type { ListFilter } from './sandboxes/list.ts'
+export type { SnapshotFilter, SnapshotOptions, Snapshots } from './snapshots/snapshots.ts'
 export { BuildHandle } from './templates/build.ts'
 export type { BuildInput, Templates } from './templates/templates.ts'

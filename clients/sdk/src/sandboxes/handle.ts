@@ -1,12 +1,16 @@
-import type {
-  Holder,
-  Isolation,
-  Lifecycle,
-  Metrics,
-  Process,
-  Receipt,
-  Sandbox as SandboxInfo,
-  SandboxEvent,
+import {
+  type AtollError,
+  errorFromBody,
+  type Holder,
+  type Isolation,
+  type Lifecycle,
+  type Metrics,
+  type PauseDepth,
+  type Process,
+  type Receipt,
+  type Sandbox as SandboxInfo,
+  type SandboxEvent,
+  type Snapshot,
 } from '@atoll/protocol'
 import { type CallOptions, type Connection, connectionTo } from '../connection/connection.ts'
 import { resolveSettings } from '../connection/settings.ts'
@@ -17,8 +21,11 @@ import { openPty, type PtyOptions } from '../processes/pty.ts'
 import { type RunOptions, type RunResult, runProcess } from '../processes/run.ts'
 import { listProcesses, type StartOptions, startProcess } from '../processes/start.ts'
 import type { Terminal } from '../processes/terminal.ts'
+import { saveSandbox, type SnapshotOptions } from '../snapshots/snapshots.ts'
 import { createSandbox, type CreateOptions } from './create.ts'
+import { deleteSandbox } from './delete.ts'
 import { followEvents, type FollowEventsOptions } from './events.ts'
+import { allOrNone, type ForkOptions, forkSandbox } from './fork.ts'
 import { type Hold, holdSandbox, type HoldOptions } from './hold.ts'
 import { type ListFilter, listSandboxes } from './list.ts'
 import { readSandbox } from './read.ts'
@@ -26,6 +33,21 @@ import { readSandbox } from './read.ts'
 /** Which Atoll: a client, or that of the environment. */
 export interface Through {
   readonly atoll?: { readonly connection: Connection } | undefined
+}
+
+export interface PauseOptions extends CallOptions {
+  /** Default `stored`. */
+  readonly depth?: PauseDepth | undefined
+}
+
+/** What came of a fork. */
+export interface ForkOutcome {
+  /** How long user code of the parent stood still, ms. */
+  readonly pausedMs: number
+  readonly children: readonly (
+    | { readonly ok: true; readonly sandbox: Sandbox }
+    | { readonly ok: false; readonly id: string; readonly error: AtollError }
+  )[]
 }
 
 /** One isolated Linux environment. `await using` deletes it at the end of the block. */
@@ -111,22 +133,74 @@ export class Sandbox implements AsyncDisposable {
     return this.#change('extend', { timeoutMs }, options)
   }
 
-  /** Changes what idleness and the deadline do. */
+  /** Changes what idleness, the deadline and a call to a paused one do. */
   setLease(
-    lease: { idle?: SandboxInfo['idle']; onTimeout?: SandboxInfo['onTimeout'] },
+    lease: {
+      idle?: SandboxInfo['idle']
+      onTimeout?: SandboxInfo['onTimeout']
+      autoResume?: SandboxInfo['autoResume']
+    },
     options: CallOptions = {},
   ): Promise<SandboxInfo> {
     return this.#change('lease', lease, options)
   }
 
-  /** Keeps the disk and frees the rest; `unsupported` where the runtime cannot. */
+  /** Of a paused one, as the API answered last: `frozen` in memory or `stored` on disk. Null in every other state. */
+  get depth(): PauseDepth | null {
+    return this.info.depth
+  }
+
+  /** Grows with each identity that its guest got: at create, fork, resume from disk. As the API answered last. */
+  get generation(): number {
+    return this.info.generation
+  }
+
+  /**
+   * Keeps memory, processes and files as they are. `stored` (default) is answered once it would survive a power
+   * cut and frees CPU and memory; `frozen` keeps the memory and comes back in milliseconds. Open streams end with
+   * `state_conflict`; the next call resumes it, unless `autoResume` is off.
+   */
+  pause({ depth, ...options }: PauseOptions = {}): Promise<SandboxInfo> {
+    return this.#change('pause', { depth }, options)
+  }
+
+  /** Brings back a paused one as it was, and a stopped one by a boot on its disk. */
+  resume(options: CallOptions = {}): Promise<SandboxInfo> {
+    return this.#change('resume', {}, options)
+  }
+
+  /** Keeps the disk and frees the rest; `unsupported` where the runtime cannot. `resume` starts it again. */
   stop(options: CallOptions = {}): Promise<SandboxInfo> {
     return this.#change('stop', {}, options)
   }
 
-  /** Starts a stopped one from its disk. */
-  resume(options: CallOptions = {}): Promise<SandboxInfo> {
-    return this.#change('start', {}, options)
+  /** Copies with memory, processes and files, each with an identity of its own: all of them, or none and an error. */
+  async fork(options: ForkOptions = {}): Promise<Sandbox[]> {
+    const { signal, deadlineMs } = options
+    const result = await forkSandbox(this.#connection, this.id, options)
+    const made = await allOrNone(this.#connection, result, { signal, deadlineMs })
+    return made.map((info) => new Sandbox(this.#connection, info))
+  }
+
+  /** The same with one answer for each child: some may be there although others failed. */
+  async forkResults(options: ForkOptions = {}): Promise<ForkOutcome> {
+    const { parent, pausedMs, children } = await forkSandbox(this.#connection, this.id, options)
+    const connection = this.#connection
+    const outcomes = children.map((child) =>
+      child.ok
+        ? { ok: true as const, sandbox: new Sandbox(connection, child.sandbox) }
+        : {
+            ok: false as const,
+            id: child.id,
+            error: errorFromBody(child.error, 500, `cannot fork ${parent}`),
+          },
+    )
+    return { pausedMs, children: outcomes }
+  }
+
+  /** Saves it under an id of its own; it goes on as it was. Answered once it would survive a power cut. */
+  snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+    return saveSandbox(this.#connection, this.id, options)
   }
 
   /** Keeps it from being idle until the hold is released, or its time is over. */
@@ -146,12 +220,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** Legal from every state and repeatable; answers with what was freed (invariant 4). */
   async delete(options: CallOptions = {}): Promise<Receipt> {
-    const { sandbox, receipt } = await this.#connection.json<{ sandbox: SandboxInfo; receipt: Receipt }>({
-      ...options,
-      method: 'DELETE',
-      path: `/v1/sandboxes/${this.id}`,
-      act: `delete ${this.id}`,
-    })
+    const { sandbox, receipt } = await deleteSandbox(this.#connection, this.id, options)
     this.info = sandbox
     return receipt
   }
