@@ -37,5 +37,11 @@ export const parsePair = (
   return { ...before, [name]: value }
 }
 
+/** A whole number from 1. */
+export const parseCount = (text: string): number => {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('give a whole number from 1')
+  return Number(text)
+}
+
 /** Gathers a repeated option. */
 export const gather = (text: string, before: readonly string[] = []): string[] => [...before, text]

@@ -9,10 +9,17 @@ import { runCommand } from './commands/run.ts'
 import { sandboxCreateCommand } from './commands/sandbox/create.ts'
 import { sandboxDeleteCommand } from './commands/sandbox/delete.ts'
 import { sandboxExecCommand } from './commands/sandbox/exec.ts'
+import { sandboxForkCommand } from './commands/sandbox/fork.ts'
 import { sandboxInfoCommand } from './commands/sandbox/info.ts'
 import { sandboxListCommand } from './commands/sandbox/list.ts'
 import { sandboxLogsCommand } from './commands/sandbox/logs.ts'
+import { sandboxPauseCommand } from './commands/sandbox/pause.ts'
+import { sandboxResumeCommand } from './commands/sandbox/resume.ts'
 import { sandboxShellCommand } from './commands/sandbox/shell.ts'
+import { sandboxStopCommand } from './commands/sandbox/stop.ts'
+import { snapshotCreateCommand } from './commands/snapshot/create.ts'
+import { snapshotDeleteCommand } from './commands/snapshot/delete.ts'
+import { snapshotListCommand } from './commands/snapshot/list.ts'
 import { templateBuildCommand } from './commands/template/build.ts'
 import { templateDeleteCommand } from './commands/template/delete.ts'
 import { templateListCommand } from './commands/template/list.ts'
@@ -30,11 +37,14 @@ export const makeProgram = (): Command => {
   const sandbox = new Command('sandbox')
     .enablePositionalOptions()
     .alias('sbx')
-    .description('sandboxes: create, use, look, delete')
+    .description('sandboxes: create, use, pause, fork, look, delete')
+  const snapshot = new Command('snapshot').description('snapshots: create, list, delete')
   const template = new Command('template').description('templates: build, list, delete')
   const key = new Command('key').description('API keys: create, list, revoke')
   add(sandbox, sandboxListCommand(), sandboxCreateCommand(), sandboxExecCommand(), sandboxShellCommand())
   add(sandbox, sandboxLogsCommand(), sandboxInfoCommand(), sandboxDeleteCommand())
+  add(sandbox, sandboxPauseCommand(), sandboxResumeCommand(), sandboxStopCommand(), sandboxForkCommand())
+  add(snapshot, snapshotCreateCommand(), snapshotListCommand(), snapshotDeleteCommand())
   add(template, templateBuildCommand(), templateListCommand(), templateDeleteCommand())
   add(key, keyCreateCommand(), keyListCommand(), keyRevokeCommand())
   add(
@@ -43,6 +53,7 @@ export const makeProgram = (): Command => {
     doctorCommand(),
     runCommand(),
     sandbox,
+    snapshot,
     cpCommand(),
     template,
     key,

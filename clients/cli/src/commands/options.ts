@@ -1,10 +1,13 @@
 import type { Command } from 'commander'
 import type { CreateOptions, RuntimeName } from '@atoll/sdk'
 import { parseCpu, parseDuration, parseMib, parsePair } from '../parse.ts'
+import type { Work } from '../perform.ts'
+import { snapshotIdOf } from './snapshot/find.ts'
 
 /** Options of everything that creates a sandbox. */
 export interface SandboxFlags {
   readonly template?: string
+  readonly snapshot?: string
   readonly runtime?: RuntimeName
   readonly memory?: number
   readonly cpu?: number
@@ -16,7 +19,8 @@ export interface SandboxFlags {
 
 export const withSandboxFlags = (command: Command): Command =>
   command
-    .option('-t, --template <name>', 'template to create it from', 'base')
+    .option('-t, --template <name>', 'template to create it from; default base')
+    .option('--snapshot <id>', 'snapshot, by id or name, to go on from instead')
     .option('--runtime <name>', 'isolation: gvisor or container; default: the strongest there is')
     .option('--memory <size>', 'memory, like 512M or 2G', parseMib)
     .option('--cpu <count>', 'CPUs, like 0.5 or 2', parseCpu)
@@ -26,8 +30,13 @@ export const withSandboxFlags = (command: Command): Command =>
     .option('--workdir <path>', 'working directory inside')
 
 /** The body of create. */
-export const createOptionsOf = (flags: SandboxFlags, timeoutMs: number | undefined): CreateOptions => ({
-  template: flags.template ?? 'base',
+export const createOptionsOf = async (
+  { atoll, signal }: Work,
+  flags: SandboxFlags,
+  timeoutMs: number | undefined,
+): Promise<CreateOptions> => ({
+  ...(flags.template === undefined ? {} : { template: flags.template }),
+  ...(flags.snapshot === undefined ? {} : { snapshot: await snapshotIdOf(atoll, flags.snapshot, signal) }),
   ...(flags.runtime === undefined ? {} : { runtime: flags.runtime }),
   ...(flags.env === undefined ? {} : { env: flags.env }),
   ...(flags.user === undefined ? {} : { user: flags.user }),

@@ -56,10 +56,14 @@ const run = async (tools: Work, argv: readonly string[], flags: RunFlags): Promi
 }
 
 const create = async (tools: Work, flags: RunFlags, leaseMs: number | undefined): Promise<Sandbox> => {
-  using shown = progress(`creating a sandbox from ${flags.template ?? 'base'}`, tools.print.json)
+  const options = await createOptionsOf(tools, flags, leaseMs)
+  using shown = progress(
+    `creating a sandbox from ${flags.snapshot ?? flags.template ?? 'base'}`,
+    tools.print.json,
+  )
   shown.say('starting it')
   // Not cut short by Ctrl-C: a create that nobody waits for would leave a sandbox that nobody knows.
-  return await tools.atoll.sandboxes.create(createOptionsOf(flags, leaseMs))
+  return await tools.atoll.sandboxes.create(options)
 }
 
 const putFile = async (sandbox: Sandbox, file: string): Promise<void> => {

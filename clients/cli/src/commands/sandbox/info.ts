@@ -2,6 +2,7 @@ import type { Lifecycle, SandboxInfo } from '@atoll/sdk'
 import { Command } from 'commander'
 import { table } from '../../output/table.ts'
 import { perform } from '../../perform.ts'
+import { stateOf } from './each.ts'
 
 export const sandboxInfoCommand = (): Command =>
   new Command('info')
@@ -20,10 +21,13 @@ const describe = (info: SandboxInfo, lifecycle: Lifecycle | null): string => {
   return table(
     ['SANDBOX', info.id],
     [
-      ['state', ended === null ? info.state : `ended (${ended.cause}): ${ended.message}`],
+      ['state', ended === null ? stateOf(info) : `${stateOf(info)}: ${ended.message}`],
       ['isolation', `${isolation.runtime} (${isolation.strength}): ${isolation.description}`],
       ...isolation.notes.map((note) => ['', note]),
       ['template', `${info.template} (${info.imageDigest})`],
+      ...(info.snapshot === null ? [] : [['snapshot', info.snapshot]]),
+      ...(info.parent === null ? [] : [['forked from', info.parent]]),
+      ['generation', String(info.generation)],
       [
         'limits',
         `${limits.cpuMillis / 1_000} CPU, ${limits.memoryMib} MiB memory, ${limits.diskMib} MiB disk, ${limits.processes} processes`,

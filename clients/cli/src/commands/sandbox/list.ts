@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { span, table } from '../../output/table.ts'
 import { parsePair } from '../../parse.ts'
 import { perform } from '../../perform.ts'
+import { stateOf } from './each.ts'
 
 interface Flags {
   readonly state?: SandboxState
@@ -37,7 +38,7 @@ const listing = (found: readonly SandboxInfo[], now: number): string =>
         ['ID', 'STATE', 'TEMPLATE', 'RUNTIME', 'AGE', 'ENDS', 'NAME'],
         found.map((sandbox) => [
           sandbox.id,
-          sandbox.ended === null ? sandbox.state : `ended (${sandbox.ended.cause})`,
+          stateOf(sandbox),
           sandbox.template,
           sandbox.isolation.runtime,
           span(now - sandbox.createdAtMs),
