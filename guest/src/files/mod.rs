@@ -1,5 +1,6 @@
 //! Files, always with the ids and rights of the user that a call names.
 
+mod announced;
 mod archive;
 mod entry;
 pub mod list;
@@ -13,3 +14,4 @@ pub mod stat;
 pub mod unpack;
 pub mod watch;
 pub mod write;
+mod written;

@@ -9,11 +9,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
+use super::announced::Announced;
 use super::make::{FOLDER_MODE, MODE_MAX};
 use super::path::{Target, fstat, lstat, make_parents, open_folder, split, sync, target};
-use super::read::PIECE_BYTES;
+use super::written::Written;
 use crate::agent::Agent;
 use crate::http::body::ResponseBody;
 use crate::http::error::{Answer, Code, Refusal};
@@ -22,8 +22,6 @@ use crate::http::request::{self, Part};
 use crate::http::serve::reply;
 use crate::kernel::descriptor;
 
-const SIZE: &str = "x-atoll-size";
-const SHA256: &str = "x-atoll-sha256";
 const FILE_MODE: u32 = 0o644;
 const TEMPORARY_MODE: u32 = 0o600;
 
@@ -51,8 +49,7 @@ pub async fn call(
             known.marks.limit_disk.set(true);
         });
     }
-    let size = result?;
-    let sha256 = hash(&target, &temporary, size).await?;
+    let (size, sha256) = result?;
     announced.check(&target, size, &sha256)?;
     temporary.finish(&target, mode)?;
     let found = target.act("look at", || lstat(libc::AT_FDCWD, &target.path))?;
@@ -69,111 +66,24 @@ pub async fn call(
     ))
 }
 
+/// Writes the body and answers with size and hash of what is in the file.
 async fn fill(
     target: &Target,
     temporary: &Temporary,
     mut body: Incoming,
     announced: &mut Announced,
-) -> Answer<u64> {
-    let mut size = 0;
+) -> Answer<(u64, String)> {
+    let mut written = Written::new(temporary.file.as_raw_fd());
     loop {
         match request::part(&mut body).await? {
-            Part::Bytes(bytes) => {
-                // As the user: a filesystem may keep its last blocks for root.
-                target
-                    .act("write", || descriptor::write_all(temporary.file.as_raw_fd(), &bytes))?;
-                size += bytes.len() as u64;
-            }
+            Part::Bytes(bytes) => written.take(target, bytes)?,
             Part::Trailers(trailers) => announced.complete(&trailers)?,
             Part::End => break,
         }
     }
+    let written = written.finish(target)?;
     target.act("sync", || sync(&temporary.file))?;
-    Ok(size)
-}
-
-/// The hash of what is in the file, not of what came in.
-async fn hash(target: &Target, temporary: &Temporary, size: u64) -> Answer<String> {
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; PIECE_BYTES.min(size as usize)];
-    let mut at = 0;
-    while at < size {
-        let read = descriptor::read_at(temporary.file.as_raw_fd(), &mut piece, at);
-        let count = read.map_err(|error| Refusal::io("read back", &target.text, &error))?;
-        if count == 0 {
-            let message =
-                format!("cannot write {}: only {at} of {size} bytes are there", target.text);
-            return Err(Refusal::new(Code::Internal, message));
-        }
-        hasher.update(&piece[..count]);
-        at += count as u64;
-        tokio::task::yield_now().await;
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// What the client says it sends.
-struct Announced {
-    size: Option<u64>,
-    sha256: Option<String>,
-    /// A sender that learns the size as it sends has promised to tell it after the last byte.
-    trailer_promised: bool,
-}
-
-impl Announced {
-    fn read(headers: &HeaderMap) -> Answer<Self> {
-        let mut announced = Self { size: None, sha256: None, trailer_promised: false };
-        announced.take(headers)?;
-        announced.trailer_promised = headers.get_all(http::header::TRAILER).iter().any(|value| {
-            let names = value.to_str().unwrap_or_default().split(',');
-            names.map(str::trim).any(|name| name.eq_ignore_ascii_case(SIZE))
-        });
-        Ok(announced)
-    }
-
-    fn complete(&mut self, trailers: &HeaderMap) -> Answer<()> {
-        self.trailer_promised &= !trailers.contains_key(SIZE);
-        self.take(trailers)
-    }
-
-    fn take(&mut self, headers: &HeaderMap) -> Answer<()> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        match text(SIZE).map(str::parse) {
-            None => {}
-            Some(Ok(size)) if self.size.is_none_or(|known| known == size) => self.size = Some(size),
-            Some(Ok(_)) => return Err(Refusal::invalid("x-atoll-size was told twice, unequally")),
-            Some(Err(_)) => {
-                return Err(Refusal::invalid("x-atoll-size must be a whole number"));
-            }
-        }
-        if let Some(sha256) = text(SHA256) {
-            self.sha256 = Some(sha256.to_ascii_lowercase());
-        }
-        Ok(())
-    }
-
-    fn check(&self, target: &Target, size: u64, sha256: &str) -> Answer<()> {
-        let differs = |what: &str, announced: &str, came: &str| {
-            let path = &target.text;
-            let message =
-                format!("cannot write {path}: {what} {announced} was announced and {came} came");
-            Err(Refusal::new(Code::HashMismatch, message))
-        };
-        if self.trailer_promised {
-            let path = &target.text;
-            let message = format!(
-                "cannot write {path}: the body ended without its trailer {SIZE}; send it again"
-            );
-            return Err(Refusal::invalid(message));
-        }
-        match (&self.size, &self.sha256) {
-            (Some(announced), _) if *announced != size => {
-                differs("size", &announced.to_string(), &size.to_string())
-            }
-            (_, Some(announced)) if announced != sha256 => differs("sha256", announced, sha256),
-            _ => Ok(()),
-        }
-    }
+    Ok(written)
 }
 
 /// A file that vanishes unless it is finished.

@@ -45,6 +45,14 @@ pub fn write_vectored(fd: RawFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     retry(|| unsafe { libc::writev(fd, parts.as_ptr().cast(), parts.len() as libc::c_int) })
 }
 
+pub fn write_all_vectored(fd: RawFd, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !parts.is_empty() {
+        let written = write_vectored(fd, parts)?;
+        IoSlice::advance_slices(&mut parts, written);
+    }
+    Ok(())
+}
+
 /// A folder and nothing that leads to one.
 const FOLDER_ITSELF: i32 = libc::O_DIRECTORY | libc::O_NOFOLLOW;
 

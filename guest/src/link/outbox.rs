@@ -6,8 +6,11 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::unix::AsyncFd;
 
-use super::frame::{FRAME_MAX_BYTES, data_header};
+use super::frame::{FRAME_MAX_BYTES, HEADER_BYTES, data_header};
 use crate::kernel::descriptor;
+
+/// Frames that go out in one call: a call costs more in gVisor than the bytes that it carries.
+const FRAMES_PER_WRITE: usize = 8;
 
 pub struct Outbox {
     fd: AsyncFd<OwnedFd>,
@@ -68,29 +71,83 @@ impl Outbox {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes one DATA frame with a prefix of `data`; what the wire does not take now is kept.
-    pub fn poll_data(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    /// Writes DATA frames with a prefix of what `parts` hold together. A frame that the wire took a
+    /// part of is kept until it has taken the rest; one that it took nothing of is not begun.
+    pub fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_session_flush(context))?;
-        let data = &data[..data.len().min(FRAME_MAX_BYTES)];
-        if data.is_empty() {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
+        let length = length.min(FRAMES_PER_WRITE * FRAME_MAX_BYTES);
+        if length == 0 {
             return Poll::Ready(Ok(0));
         }
-        let header = data_header(data.len());
+        let mut headers = [[0; HEADER_BYTES]; FRAMES_PER_WRITE];
+        for (index, header) in headers.iter_mut().enumerate() {
+            *header =
+                data_header(length.saturating_sub(index * FRAME_MAX_BYTES).min(FRAME_MAX_BYTES));
+        }
+        let wire = framed(&headers, parts, length);
         loop {
             let ready = self.fd.poll_write_ready(context);
             if ready.is_pending() {
                 self.writer = Some(context.waker().clone());
             }
             let mut guard = ready!(ready)?;
-            let parts = [IoSlice::new(&header), IoSlice::new(data)];
-            let Ok(written) = guard.try_io(|fd| descriptor::write_vectored(fd.as_raw_fd(), &parts))
+            let Ok(written) = guard.try_io(|fd| descriptor::write_vectored(fd.as_raw_fd(), &wire))
             else {
                 continue;
             };
             let written = written?;
-            self.pending.extend_from_slice(header.get(written..).unwrap_or_default());
-            self.pending.extend_from_slice(&data[written.saturating_sub(header.len())..]);
-            return Poll::Ready(Ok(data.len()));
+            let begun = written.div_ceil(HEADER_BYTES + FRAME_MAX_BYTES);
+            let taken = length.min(begun * FRAME_MAX_BYTES);
+            self.keep(&wire, written, taken + begun * HEADER_BYTES);
+            return Poll::Ready(Ok(taken));
+        }
+    }
+
+    /// Keeps the bytes of the wire from `from` to `to`.
+    fn keep(&mut self, wire: &[IoSlice<'_>], from: usize, to: usize) {
+        let mut at = 0;
+        for part in wire {
+            let end = at + part.len();
+            if from < end && at < to {
+                let piece = &part[from.max(at) - at..to.min(end) - at];
+                self.pending.extend_from_slice(piece);
+            }
+            at = end;
         }
     }
 }
+
+/// The first `length` bytes of `parts` as frames.
+fn framed<'a>(
+    headers: &'a [[u8; HEADER_BYTES]],
+    parts: &'a [IoSlice<'_>],
+    length: usize,
+) -> Vec<IoSlice<'a>> {
+    let mut wire = Vec::with_capacity(2 * headers.len() + parts.len());
+    let mut parts = parts.iter().map(|part| &part[..]);
+    let mut rest: &[u8] = &[];
+    let mut at = 0;
+    while at < length {
+        let in_frame = at % FRAME_MAX_BYTES;
+        if in_frame == 0 {
+            wire.push(IoSlice::new(&headers[at / FRAME_MAX_BYTES]));
+        }
+        while rest.is_empty() {
+            rest = parts.next().unwrap_or_default();
+        }
+        let take = rest.len().min(FRAME_MAX_BYTES - in_frame).min(length - at);
+        wire.push(IoSlice::new(&rest[..take]));
+        rest = &rest[take..];
+        at += take;
+    }
+    wire
+}
+
+#[cfg(test)]
+#[path = "outbox_test.rs"]
+mod tests;

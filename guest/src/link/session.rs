@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -14,12 +14,16 @@ use super::outbox::Outbox;
 
 /// Received bytes that may wait for hyper; above this the wire is not read.
 pub const INBOUND_MAX_BYTES: usize = 262_144;
+/// What the queue keeps of its memory when little comes.
+const KEPT_BYTES: usize = 16_384;
 
 #[derive(Default)]
 pub struct Inbound {
     bytes: VecDeque<u8>,
     /// How many of them belong to frames that arrived whole.
     committed: usize,
+    /// The most that waited since nothing did.
+    peak: usize,
     closed: bool,
     reader: Option<Waker>,
 }
@@ -37,6 +41,7 @@ impl Inlet {
         let mut inbound = self.inbound.borrow_mut();
         if !inbound.closed {
             inbound.bytes.extend(bytes);
+            inbound.peak = inbound.peak.max(inbound.bytes.len());
         }
     }
 
@@ -129,7 +134,11 @@ impl Read for Session {
         inbound.bytes.drain(..take);
         inbound.committed -= take;
         if inbound.bytes.is_empty() {
-            inbound.bytes.shrink_to(INBOUND_MAX_BYTES / 4);
+            // Not in the middle of a transfer, which would fault the pages in anew each time.
+            let keep = KEPT_BYTES.max(std::mem::take(&mut inbound.peak));
+            if inbound.bytes.capacity() > 4 * keep {
+                inbound.bytes.shrink_to(keep);
+            }
         }
         self.inlet.drained.notify_one();
         Poll::Ready(Ok(()))
@@ -145,7 +154,22 @@ impl Write for Session {
         if self.is_closed() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        self.outbox.borrow_mut().poll_data(context, data)
+        self.outbox.borrow_mut().poll_data(context, &[IoSlice::new(data)])
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_closed() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.outbox.borrow_mut().poll_data(context, parts)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
