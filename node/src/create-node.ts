@@ -14,6 +14,7 @@ import { recoverAll } from './machines/recover.ts'
 import { runtimeChoice } from './machines/runtimes.ts'
 import { startTicker } from './machines/tick.ts'
 import { nodeApi } from './node-api.ts'
+import { keepPool } from './pool/keep-pool.ts'
 import { emptyPool } from './pool/state.ts'
 import { openRecords } from './records/open.ts'
 import type { RuntimeDriver } from './runtimes/driver.ts'
@@ -73,13 +74,16 @@ export const createNode = async (dependencies: NodeDependencies): Promise<Node> 
     listeners: new Set(),
     closing: closing.signal,
   }
-  const close = async (ticker?: Disposable): Promise<void> => {
+  const close = async (ticker?: Disposable, keeper?: AsyncDisposable): Promise<void> => {
     if (closing.signal.aborted) return
     const reason = new AtollError('node_unreachable', 'the node daemon is closing; its sandboxes go on')
     closing.abort(reason)
     ticker?.[Symbol.dispose]()
     await Promise.allSettled([...context.work.values()].map(({ done }) => done))
     await Promise.allSettled(context.ends.values())
+    await keeper?.[Symbol.asyncDispose]()
+    for (const { ready } of context.pool.shelves.values())
+      for (const { unclaimed } of ready) unclaimed.guest.close(reason)
     for (const live of context.live.values()) live.guest.close(reason)
     records.close()
   }
@@ -93,10 +97,11 @@ export const createNode = async (dependencies: NodeDependencies): Promise<Node> 
   }
   context.runtimes.begin()
   const ticker = startTicker(context)
+  const keeper = keepPool(context)
   return {
     ...nodeApi(context),
     reconcile: (how) => reconcile(context, how),
-    [Symbol.asyncDispose]: () => close(ticker),
+    [Symbol.asyncDispose]: () => close(ticker, keeper),
   }
 }
 

@@ -82,7 +82,7 @@ const teardown = async (context: Context, record: SandboxRecord, unwind: boolean
   live?.guest.close(refusal)
   const machine = live?.machine ?? (await findMachine(context, record))
   const freed = await machine?.destroy(AbortSignal.timeout(machineLimits.teardownMs))
-  const files = await removeDirectory(directoryOf(context, record.id))
+  const files = record.machineId === null ? 0 : await removeDirectory(directoryOf(context, record.machineId))
   context.live.delete(record.id)
   const receipt: Receipt = {
     processes: freed?.processes ?? 0,
@@ -118,7 +118,7 @@ const bury = (context: Context, id: string, ending: Ending, receipt: Receipt): v
 
 /** What a record names, after a daemon restart. Nothing of another boot lives, but its state files may be left. */
 const findMachine = async (context: Context, record: SandboxRecord): Promise<Machine | undefined> => {
-  if (record.state === 'stopped') return undefined
+  if (record.state === 'stopped' || record.machineId === null) return undefined
   const driver = context.runtimes.driver(record.runtime)
   if (driver === undefined)
     throw new AtollError(
@@ -127,7 +127,7 @@ const findMachine = async (context: Context, record: SandboxRecord): Promise<Mac
     )
   const named = record.bootId === context.bootId ? record.machine : null
   return await driver.recover(
-    named ?? unfinishedMachine(record, directoryOf(context, record.id)),
+    named ?? unfinishedMachine({ ...record, id: record.machineId }, directoryOf(context, record.machineId)),
     AbortSignal.timeout(machineLimits.teardownMs),
   )
 }

@@ -56,10 +56,12 @@ export interface NodeOptions {
   readonly warmImages: readonly string[]
   /** Frozen machines that wait for each of them. */
   readonly poolMin: number
-  /** Most of all keys together; 0 turns the pool and template snapshots off: every create boots. */
+  /** Most of all images together; 0: nothing waits, and a create restores or boots. */
   readonly poolMax: number
   /** Memory of all that wait; null: a tenth of the host's. */
   readonly poolMemoryMib: number | null
+  /** Create restores the template's snapshot where the runtime can; false: it boots. */
+  readonly templateSnapshots: boolean
   /** Bytes of all snapshots: of users, of stored sandboxes, of templates. */
   readonly snapshotQuotaBytes: number
 }
@@ -77,5 +79,6 @@ export const defaultOptions: NodeOptions = {
   poolMin: 2,
   poolMax: 200,
   poolMemoryMib: null,
+  templateSnapshots: true,
   snapshotQuotaBytes: 256 * 1024 ** 3,
 }

@@ -1,11 +1,12 @@
 import { AtollError } from '@atoll/protocol'
-import { makeTemplate, mayHaveTemplate, openTemplate } from '../pool/make-template.ts'
-import { keyText, type Unclaimed } from '../pool/state.ts'
+import { makeTemplate, mayHaveTemplate, openTemplate, templateId } from '../pool/make-template.ts'
+import { keyText, type MachineKey, type Unclaimed } from '../pool/state.ts'
 import { noteDemand } from '../pool/take.ts'
 import type { MachineImage } from '../runtimes/driver.ts'
 import { bootMachine } from './boot-machine.ts'
 import { claim, type Obtained, type Prepare } from './claim.ts'
 import type { Context } from './context.ts'
+import { openImage } from './open-image.ts'
 import { type MachinePlan, planKey, restoreMachine } from './restore-machine.ts'
 import type { Runtime } from './runtimes.ts'
 
@@ -37,7 +38,7 @@ export const obtainMachine = async (
   }
   using _waits = waits(context)
   const imagePath = await openImage(context, runtime, wanted.imageDigest, signal)
-  if (disk === undefined && (await awaitTemplate(context, runtime, { ...plan, imagePath }, signal))) {
+  if (disk === undefined && (await awaitTemplate(context, runtime, planKey(plan), signal))) {
     const claimed = await claim(context, plan, prepare, signal)
     if (claimed !== undefined) return claimed
   }
@@ -61,29 +62,19 @@ const waits = (context: Context): Disposable => {
   }
 }
 
-/** `simulated` needs no file; every other runtime gets a verified one. */
-export const openImage = async (
-  context: Context,
-  { driver }: Runtime,
-  imageDigest: string,
-  signal: AbortSignal,
-): Promise<string> =>
-  driver.name === 'simulated' ? '' : (await context.images.open(imageDigest, signal)).path
-
 /** True when the snapshot had to be made now: the machine that it was made of may be in the pool. */
 const awaitTemplate = async (
   context: Context,
   runtime: Runtime,
-  plan: MachinePlan,
+  key: MachineKey,
   signal: AbortSignal,
 ): Promise<boolean> => {
-  const key = planKey(plan)
   if (!mayHaveTemplate(context, runtime, key)) return false
-  const isMade = context.records.snapshots.get(`template:${keyText(key)}`) !== undefined
+  const isMade = context.records.snapshots.get(templateId(key)) !== undefined
   if (isMade && !context.pool.making.has(keyText(key))) return false
   // Its failure is logged; this create boots then.
   await abortable(
-    makeTemplate(context, { ...plan, runtime }).catch(() => undefined),
+    makeTemplate(context, runtime, key).catch(() => undefined),
     signal,
   )
   return true
@@ -126,7 +117,7 @@ const restoreOrBoot = async (
 ): Promise<Unclaimed> => {
   const key = planKey(plan)
   if (disk === undefined && mayHaveTemplate(context, runtime, key)) {
-    await using template = await openTemplate(context, { runtime }, key, signal)
+    await using template = await openTemplate(context, runtime, key, signal)
     if (template !== undefined) {
       try {
         return await restoreMachine(context, { ...plan, image: template.image }, signal)

@@ -39,8 +39,7 @@ const judge = async (context: Context, name: string): Promise<Leftover | undefin
   const directory = directoryOf(context, name)
   if (!sandboxIdSchema.safeParse(name).success)
     return { directory, action: 'leave', because: 'its name is no sandbox id' }
-  const record = context.records.sandboxes.get(name)
-  if (record !== undefined && record.ended === null) return undefined
+  if (context.records.pool.namesMachine(name)) return undefined
   const marker = await readMarker(directory, name)
   if (marker === undefined)
     return {
@@ -53,7 +52,7 @@ const judge = async (context: Context, name: string): Promise<Leftover | undefin
   return {
     directory,
     action: 'remove',
-    because: record === undefined ? 'node.db has no record of it' : 'its sandbox has ended',
+    because: 'neither the pool nor a sandbox that lives has a machine of that id',
   }
 }
 

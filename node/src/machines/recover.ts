@@ -104,8 +104,14 @@ const probeGuest = async (
 const hostLost = async (context: Context, record: SandboxRecord): Promise<void> => {
   if (record.lease.onHostLost !== 'stop')
     return await lose(context, record, 'host_lost', 'the host was started anew')
-  const leftovers = unfinishedMachine(record, directoryOf(context, record.id))
-  await context.runtimes.driver(record.runtime)?.recover(leftovers, AbortSignal.timeout(machineLimits.bootMs))
+  const { machineId: id } = record
+  if (id !== null)
+    await context.runtimes
+      .driver(record.runtime)
+      ?.recover(
+        unfinishedMachine({ ...record, id }, directoryOf(context, id)),
+        AbortSignal.timeout(machineLimits.bootMs),
+      )
   transition(
     context,
     record,

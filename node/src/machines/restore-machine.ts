@@ -29,6 +29,13 @@ export interface MachinePlan {
   readonly weight?: CpuWeight
 }
 
+/** A machine that comes from a memory image. */
+export interface RestorePlan extends MachinePlan {
+  readonly image: MachineImage
+  /** False leaves the blanks of the pool to those that someone waits for. */
+  readonly takesBlank?: boolean
+}
+
 /** The key of a plan. */
 export const planKey = ({
   driver,
@@ -47,7 +54,7 @@ export const planKey = ({
  */
 export const restoreMachine = async (
   context: Context,
-  plan: MachinePlan & { readonly image: MachineImage },
+  plan: RestorePlan,
   signal: AbortSignal,
 ): Promise<Unclaimed> => {
   signal.throwIfAborted()
@@ -116,10 +123,8 @@ export const answering = async (
 }
 
 /** A blank has the memory of a default sandbox: an image that could fill it gets a place of its own size. */
-const takeBlank = (
-  context: Context,
-  plan: MachinePlan & { readonly image: MachineImage },
-): WaitingBlank | undefined => {
+const takeBlank = (context: Context, plan: RestorePlan): WaitingBlank | undefined => {
+  if (plan.takesBlank === false) return undefined
   const bytes = plan.image.files.reduce((sum, file) => sum + file.bytes, 0)
   if (bytes > machineLimits.blankMemoryBytes / 2) return undefined
   const waiting = shelfOf(context.pool, planKey(plan)).blanks.pop()

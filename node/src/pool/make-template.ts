@@ -1,7 +1,8 @@
 import { sandboxLimits, type SandboxLimits } from '@atoll/protocol'
 import { bootMachine } from '../machines/boot-machine.ts'
 import type { Context } from '../machines/context.ts'
-import { type MachinePlan, planKey } from '../machines/restore-machine.ts'
+import { openImage } from '../machines/open-image.ts'
+import type { MachinePlan } from '../machines/restore-machine.ts'
 import { isolationOf, type Runtime } from '../machines/runtimes.ts'
 import type { SnapshotRecord } from '../records/snapshots.ts'
 import type { MachineLimits } from '../runtimes/driver.ts'
@@ -12,13 +13,8 @@ import { addMember } from './add-member.ts'
 import { poolLimits } from './limits.ts'
 import { keyText, type MachineKey } from './state.ts'
 
-/** What of a plan tells which template it stands on. */
-export type TemplatePlan = Pick<MachinePlan, 'driver' | 'imageDigest' | 'imagePath' | 'limits'> & {
-  readonly runtime: Runtime
-}
-
 /** The id of a template snapshot's row: one for each key. */
-const rowId = (key: MachineKey): string => `template:${keyText(key)}`
+export const templateId = (key: MachineKey): string => `template:${keyText(key)}`
 
 const hostname = 'sandbox'
 
@@ -38,13 +34,18 @@ const inBytes = ({ memoryMib, diskMib, ...limits }: SandboxLimits): MachineLimit
 })
 
 /** The plan of a machine that waits for whoever claims it. */
-export const unclaimedPlan = ({ driver, imageDigest, imagePath, limits }: TemplatePlan): MachinePlan => ({
-  driver,
+export const unclaimedPlan = async (
+  context: Context,
+  runtime: Runtime,
+  { imageDigest, diskMib }: MachineKey,
+  signal: AbortSignal,
+): Promise<MachinePlan> => ({
+  driver: runtime.driver,
   imageDigest,
-  imagePath,
+  imagePath: await openImage(context, runtime, imageDigest, signal),
   hostname,
   weight: 'background',
-  limits: inBytes(unclaimedLimits(limits.diskBytes / 1024 ** 2)),
+  limits: inBytes(unclaimedLimits(diskMib)),
   deadline: null,
 })
 
@@ -54,11 +55,11 @@ export const unclaimedPlan = ({ driver, imageDigest, imagePath, limits }: Templa
  */
 export const openTemplate = async (
   context: Context,
-  { runtime }: { readonly runtime: Runtime },
+  runtime: Runtime,
   key: MachineKey,
   signal: AbortSignal,
 ): Promise<OpenedSnapshot | undefined> => {
-  const row = context.records.snapshots.get(rowId(key))
+  const row = context.records.snapshots.get(templateId(key))
   if (row === undefined) return undefined
   try {
     const host = { runtime: runtime.driver.name, runtimeVersion: runtime.capabilities.version }
@@ -75,12 +76,11 @@ export const openTemplate = async (
  * Boots the template once and saves it before it has an identity; the machine itself joins the pool, so that
  * whoever waited takes it. Single flight: callers of the same time share one. Rejects when it cannot be had.
  */
-export const makeTemplate = (context: Context, plan: TemplatePlan): Promise<void> => {
-  const key = planKey(plan)
+export const makeTemplate = (context: Context, runtime: Runtime, key: MachineKey): Promise<void> => {
   const text = keyText(key)
   const under = context.pool.making.get(text)
   if (under !== undefined) return under
-  const made = make(context, plan, key)
+  const made = make(context, runtime, key)
     .catch((error: unknown) => {
       context.pool.refused.set(text, context.clock.monotonic() + poolLimits.templateRetryMs)
       throw error
@@ -95,28 +95,30 @@ export const makeTemplate = (context: Context, plan: TemplatePlan): Promise<void
   return made
 }
 
-const make = async (context: Context, plan: TemplatePlan, key: MachineKey): Promise<void> => {
+const make = async (context: Context, runtime: Runtime, key: MachineKey): Promise<void> => {
   const signal = AbortSignal.any([context.closing, AbortSignal.timeout(poolLimits.fillMs)])
   await using stack = new AsyncDisposableStack()
-  const unclaimed = stack.use(await bootMachine(context, unclaimedPlan(plan), signal))
+  const unclaimed = stack.use(
+    await bootMachine(context, await unclaimedPlan(context, runtime, key, signal), signal),
+  )
   const saved = await saveSnapshot(
     context,
-    { imageDigest: plan.imageDigest, what: `the template ${keyText(key)}` },
+    { imageDigest: key.imageDigest, what: `the template ${keyText(key)}` },
     (folder) => unclaimed.machine.checkpoint(folder, 'memory', signal),
     // It can be made anew: a power cut in the middle is found by its hashes.
     { durable: false },
     signal,
   )
   const row: SnapshotRecord = {
-    id: rowId(key),
+    id: templateId(key),
     owner: 'template',
     digest: saved.digest,
     kind: 'memory',
     sandbox: null,
-    imageDigest: plan.imageDigest,
+    imageDigest: key.imageDigest,
     sizeBytes: saved.sizeBytes,
     detail: {
-      isolation: isolationOf(plan.runtime),
+      isolation: isolationOf(runtime),
       limits: unclaimedLimits(key.diskMib),
       pausedMs: 0,
       generation: 0,
@@ -139,6 +141,6 @@ const forgetOldTemplates = async (context: Context): Promise<void> => {
 
 /** False where the runtime has no memory snapshots, where they are turned off, or after one could not be had. */
 export const mayHaveTemplate = (context: Context, runtime: Runtime, key: MachineKey): boolean =>
-  context.options.poolMax > 0 &&
+  context.options.templateSnapshots &&
   runtime.capabilities.memorySnapshot &&
   (context.pool.refused.get(keyText(key)) ?? 0) <= context.clock.monotonic()

@@ -1,4 +1,4 @@
-import type { RuntimeName } from '@atoll/protocol'
+import { type RuntimeName, runtimeNameSchema } from '@atoll/protocol'
 import type { GuestConnection } from '../guest/connection.ts'
 import type { Blank, Machine } from '../runtimes/driver.ts'
 
@@ -13,6 +13,15 @@ export interface MachineKey {
 /** One text for one key. */
 export const keyText = ({ runtime, imageDigest, diskMib }: MachineKey): string =>
   `${runtime}/${imageDigest}/${diskMib}`
+
+/** The key of a text that `keyText` made; undefined for one of another build. */
+export const parseKey = (text: string): MachineKey | undefined => {
+  const [runtime, imageDigest, disk] = text.split('/')
+  const name = runtimeNameSchema.safeParse(runtime)
+  const diskMib = Number(disk)
+  if (!name.success || imageDigest === undefined || !Number.isSafeInteger(diskMib)) return undefined
+  return { runtime: name.data, imageDigest, diskMib }
+}
 
 /**
  * A machine whose guest answers and has no identity yet. Disposing destroys it and frees all of it, unless a
@@ -47,6 +56,8 @@ export interface Member {
 /** One key's part of the pool. */
 export interface Shelf {
   readonly key: MachineKey
+  /** Of an image that the operator keeps warm. */
+  isWarm: boolean
   readonly ready: Member[]
   readonly blanks: WaitingBlank[]
   /** Creates that wanted this key, counted in windows of `poolLimits.demandWindowMs`: by number of the window. */
@@ -88,7 +99,7 @@ export const shelfOf = (pool: PoolState, key: MachineKey): Shelf => {
   const text = keyText(key)
   let shelf = pool.shelves.get(text)
   if (shelf === undefined) {
-    shelf = { key, ready: [], blanks: [], demand: new Map(), lastWantedMs: 0, retryAtMs: 0 }
+    shelf = { key, isWarm: false, ready: [], blanks: [], demand: new Map(), lastWantedMs: 0, retryAtMs: 0 }
     pool.shelves.set(text, shelf)
   }
   return shelf
