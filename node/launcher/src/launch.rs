@@ -24,8 +24,13 @@ pub struct Command {
 pub struct Limits {
     pub memory_bytes: u64,
     pub cpu_millis: u64,
+    /// As cgroup2 counts: 1 to 10,000, 100 is normal.
+    pub cpu_weight: u64,
     pub pids: u64,
 }
+
+pub const NORMAL_CPU_WEIGHT: u64 = 100;
+pub const MOST_CPU_WEIGHT: u64 = 10_000;
 
 /// A cgroup2 directory for the guest agent's own use.
 #[derive(Debug, Clone)]
@@ -199,6 +204,11 @@ fn cgroup(launch: &Fields) -> Outcome<CgroupPlan> {
     let limits = Limits {
         memory_bytes: fields.number("memoryBytes")?,
         cpu_millis: fields.number("cpuMillis")?,
+        cpu_weight: fields
+            .get("cpuWeight")
+            .and_then(Value::as_u64)
+            .unwrap_or(NORMAL_CPU_WEIGHT)
+            .clamp(1, MOST_CPU_WEIGHT),
         pids: fields.number("pids")?,
     };
     Ok(CgroupPlan {

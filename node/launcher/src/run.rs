@@ -8,7 +8,7 @@ use crate::kernel::{memory, poll, socket, timer};
 use crate::launch::Launch;
 use crate::record::{Identity, Record};
 use crate::shim::log::Log;
-use crate::shim::shared::{Shared, Stage};
+use crate::shim::shared::{DeadlineAction, Shared, Stage};
 use crate::shim::{Held, Shim, spare};
 use crate::start::{self, RuntimeEnds, Timings};
 use serde_json::json;
@@ -106,7 +106,7 @@ fn become_pair(launch: Launch, result: OwnedFd) -> ! {
                 process::exit_now(1)
             }
         };
-    shared.set_deadline(launch.deadline_unix_ms);
+    shared.set_deadline(launch.deadline_unix_ms, DeadlineAction::Kill);
     let made = cgroup::find().and_then(|host| {
         let cgroups = Cgroups::plan(
             &host,

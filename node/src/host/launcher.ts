@@ -22,6 +22,8 @@ export interface Launch {
     readonly parent: string
     readonly memoryBytes: number
     readonly cpuMillis: number
+    /** As cgroup2 counts: 1 to 10,000, 100 is normal. */
+    readonly cpuWeight: number
     readonly pids: number
     readonly delegate: { readonly ownerUid: number; readonly mountpoint: string } | null
     readonly memoryMountpoint: string | null

@@ -1,16 +1,7 @@
-import { join } from 'node:path'
-import { z } from 'zod'
 import type { MachineLimits } from '../runtimes/driver.ts'
-import { readJson, writeJson } from './files.ts'
+import { keptLimits } from './keep-limits.ts'
 import { askShim, limitsSchema } from './shim.ts'
 import type { LimitTranslation } from './shimmed-machine.ts'
-
-const fixedSchema = z.object({ diskBytes: z.int(), openFiles: z.int() })
-const fileOf = (directory: string): string => join(directory, 'limits.json')
-
-/** Keeps what the host cannot be asked later. */
-export const keepLimits = (directory: string, { diskBytes, openFiles }: MachineLimits): Promise<void> =>
-  writeJson(fileOf(directory), { diskBytes, openFiles })
 
 /** The limits in force: those of the cgroup as it is now, the fixed ones from the start. */
 export const recoverLimits = async (
@@ -18,7 +9,7 @@ export const recoverLimits = async (
   translation: LimitTranslation,
   signal: AbortSignal,
 ): Promise<MachineLimits> => {
-  const fixed = fixedSchema.parse(await readJson(fileOf(directory)))
+  const kept = await keptLimits(directory)
   const { cpuMillis, memoryBytes, pids } = await askShim(
     directory,
     { do: 'resize' },
@@ -34,7 +25,7 @@ export const recoverLimits = async (
     }
   })
   return {
-    ...fixed,
+    ...kept,
     cpuMillis,
     memoryBytes: translation.memoryFromHost(memoryBytes),
     processes: Math.max(0, translation.processesFromHost(pids)),

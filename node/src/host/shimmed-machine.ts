@@ -2,8 +2,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AtollError } from '@atoll/protocol'
 import { z } from 'zod'
-import type { Machine, MachineExit, MachineLimits, MachineRecord, Receipt } from '../runtimes/driver.ts'
+import type { Machine, MachineExit, MachineImage, MachineLimits, MachineRecord, Receipt } from '../runtimes/driver.ts'
+import { cpuWeightOf } from './cpu-weight.ts'
 import { reap } from './launcher.ts'
+import { keepLimits } from './keep-limits.ts'
 import {
   askShim,
   deadlineSchema,
@@ -30,6 +32,15 @@ export interface ShimmedMachine {
   readonly limits: MachineLimits
   readonly timings: Readonly<Record<string, number>>
   readonly translation: LimitTranslation
+  /** What `resize` leaves as it was at the start. */
+  readonly fixed: readonly ('diskBytes' | 'openFiles')[]
+  /** How this runtime saves it; the limits are those in force. */
+  readonly checkpoint: (
+    target: string,
+    kind: MachineImage['kind'],
+    limits: MachineLimits,
+    signal: AbortSignal,
+  ) => Promise<MachineImage>
 }
 
 /** Ms between looks while shim and spare change places. */
@@ -75,22 +86,22 @@ export const shimmedMachine = (given: ShimmedMachine): Machine => {
     },
     freeze: async (signal) => void (await ask({ do: 'freeze' }, z.object({}), signal)),
     thaw: async (signal) => void (await ask({ do: 'thaw' }, z.object({}), signal)),
-    checkpoint: async () => {
-      throw new AtollError(
-        'unsupported',
-        `cannot save the memory of ${record.id}: ${record.runtime} does not offer it yet`,
-      )
-    },
-    resize: async (wanted, signal) => {
-      refuseFixed(record, limits, wanted)
+    checkpoint: (target, kind, signal) => given.checkpoint(target, kind, limits, signal),
+    resize: async ({ weight, ...wanted }, signal) => {
+      refuseFixed(given, limits, wanted)
       const host = translation.toHost({ ...limits, ...wanted })
       const question = {
         do: 'resize',
         ...(wanted.memoryBytes === undefined ? {} : { memoryBytes: host.memoryBytes }),
         ...(wanted.processes === undefined ? {} : { pids: host.pids }),
         ...(wanted.cpuMillis === undefined ? {} : { cpuMillis: wanted.cpuMillis }),
+        ...(weight === undefined ? {} : { cpuWeight: cpuWeightOf(weight) }),
       }
       const inForce = await ask(question, limitsSchema, signal)
+      if (wanted.openFiles !== undefined && wanted.openFiles !== limits.openFiles) {
+        limits = { ...limits, openFiles: wanted.openFiles }
+        await keepLimits(directory, limits)
+      }
       limits = {
         ...limits,
         cpuMillis: inForce.cpuMillis,
@@ -99,12 +110,12 @@ export const shimmedMachine = (given: ShimmedMachine): Machine => {
       }
       return limits
     },
-    setDeadline: async (unixMs, signal) => {
-      const answer = await ask({ do: 'deadline', unixMs }, deadlineSchema, signal)
-      if (answer.unixMs !== unixMs)
+    setDeadline: async (unixMs, action, signal) => {
+      const answer = await ask({ do: 'deadline', unixMs, action }, deadlineSchema, signal)
+      if (answer.unixMs !== unixMs || answer.action !== action)
         throw new AtollError(
           'internal',
-          `cannot set the deadline of ${record.id}: the shim has ${answer.unixMs}`,
+          `cannot set the deadline of ${record.id}: the shim has ${answer.action} at ${answer.unixMs}`,
         )
     },
     usage: async (signal) => {
@@ -117,8 +128,12 @@ export const shimmedMachine = (given: ShimmedMachine): Machine => {
 }
 
 /** What only a new start can change. */
-const refuseFixed = (record: MachineRecord, limits: MachineLimits, wanted: Partial<MachineLimits>): void => {
-  for (const name of ['diskBytes', 'openFiles'] as const)
+const refuseFixed = (
+  { record, fixed }: ShimmedMachine,
+  limits: MachineLimits,
+  wanted: Partial<MachineLimits>,
+): void => {
+  for (const name of fixed)
     if (wanted[name] !== undefined && wanted[name] !== limits[name])
       throw new AtollError(
         'unsupported',

@@ -37,6 +37,12 @@ export interface MachineLimits {
   readonly openFiles: number
 }
 
+/**
+ * Its claim on a CPU that others want, too: `background` is for machines of the pool, whose filling must not slow
+ * those that someone waits for.
+ */
+export type CpuWeight = 'normal' | 'background'
+
 export interface MachineSpec {
   /**
    * The machine's own id, not its sandbox's: a machine of the pool is older than the sandbox that claims it.
@@ -49,6 +55,8 @@ export interface MachineSpec {
   readonly imagePath: string
   readonly hostname: string
   readonly limits: MachineLimits
+  /** `normal` where it is not given; `resize` changes it. */
+  readonly weight?: CpuWeight
   /** First host id of this sandbox's own range of 65,536. */
   readonly uidBase: number
   /** The node's hard end, enforced without any daemon. Unix ms. */
@@ -113,6 +121,8 @@ export interface Blank extends AsyncDisposable {
   readonly spec: MachineSpec
   /** Puts the image in, once; a blank whose restore failed is destroyed by it. Thaws where it was frozen. */
   restore(image: MachineImage, signal: AbortSignal): Promise<Machine>
+  /** Its end before it became a machine. Resolves once, never rejects. */
+  readonly exited: Promise<MachineExit>
   /** Keeps it from using CPU until then. */
   freeze(signal: AbortSignal): Promise<void>
   destroy(signal: AbortSignal): Promise<Receipt>
@@ -136,8 +146,11 @@ export interface Machine extends AsyncDisposable {
    * Sizes are checked against what the runtime says it wrote; a failure leaves it running and removes the files.
    */
   checkpoint(target: string, kind: 'memory' | 'disk', signal: AbortSignal): Promise<MachineImage>
-  /** Answers with the limits in force, read back. */
-  resize(limits: Partial<MachineLimits>, signal: AbortSignal): Promise<MachineLimits>
+  /** Answers with the limits in force, read back. The disk's size is fixed; what commands may open, the guest sets. */
+  resize(
+    limits: Partial<MachineLimits> & { readonly weight?: CpuWeight },
+    signal: AbortSignal,
+  ): Promise<MachineLimits>
   /** What the host does at that instant when no daemon acts: `freeze` keeps what a pause would keep. */
   setDeadline(unixMs: number | null, action: 'kill' | 'freeze', signal: AbortSignal): Promise<void>
   usage(signal: AbortSignal): Promise<Usage>

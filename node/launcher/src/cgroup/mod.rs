@@ -28,6 +28,26 @@ pub struct Usage {
     pub pids_limit_hits: u64,
 }
 
+/// Limits to set; the others stay.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Change {
+    pub memory_bytes: Option<u64>,
+    pub cpu_millis: Option<u64>,
+    pub cpu_weight: Option<u64>,
+    pub pids: Option<u64>,
+}
+
+impl Change {
+    pub const fn all(limits: &Limits) -> Self {
+        Self {
+            memory_bytes: Some(limits.memory_bytes),
+            cpu_millis: Some(limits.cpu_millis),
+            cpu_weight: Some(limits.cpu_weight),
+            pids: Some(limits.pids),
+        }
+    }
+}
+
 /// The directories of one sandbox. Found again from the record after a takeover.
 #[derive(Debug, Clone)]
 pub enum Cgroups {
@@ -120,15 +140,10 @@ impl Cgroups {
             .try_for_each(|path| fs::write(path.join("cgroup.procs"), "0"))
     }
 
-    pub fn set_limits(
-        &self,
-        memory_bytes: Option<u64>,
-        cpu_millis: Option<u64>,
-        pids: Option<u64>,
-    ) -> Outcome<()> {
+    pub fn set_limits(&self, change: &Change) -> Outcome<()> {
         match self {
-            Self::V1(directories) => directories.set_limits(memory_bytes, cpu_millis, pids),
-            Self::V2(directory) => directory.set_limits(memory_bytes, cpu_millis, pids),
+            Self::V1(directories) => directories.set_limits(change),
+            Self::V2(directory) => directory.set_limits(change),
         }
     }
 

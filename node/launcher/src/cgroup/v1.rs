@@ -1,9 +1,9 @@
 //! Cgroup version 1: one directory for each controller.
 
-use super::{Usage, keyed, make_directory, read_number, write_value};
+use super::{Change, Usage, keyed, make_directory, read_number, write_value};
 use crate::fault::Outcome;
 use crate::kernel::timer;
-use crate::launch::Limits;
+use crate::launch::{Limits, NORMAL_CPU_WEIGHT};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -11,6 +11,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 const PERIOD_US: u64 = 100_000;
+/// What cgroup2 calls a weight of 100, and the kernel's least.
+const NORMAL_SHARES: u64 = 1024;
+const LEAST_SHARES: u64 = 2;
 
 #[derive(Debug, Clone)]
 pub struct Directories {
@@ -79,26 +82,17 @@ impl Directories {
         for path in self.paths().iter().rev() {
             make_directory(path)?;
         }
-        self.set_limits(
-            Some(limits.memory_bytes),
-            Some(limits.cpu_millis),
-            Some(limits.pids),
-        )
+        self.set_limits(&Change::all(limits))
     }
 
-    pub fn set_limits(
-        &self,
-        memory_bytes: Option<u64>,
-        cpu_millis: Option<u64>,
-        pids: Option<u64>,
-    ) -> Outcome<()> {
-        if let Some(bytes) = memory_bytes {
+    pub fn set_limits(&self, change: &Change) -> Outcome<()> {
+        if let Some(bytes) = change.memory_bytes {
             write_value(
                 &self.of("memory").join("memory.limit_in_bytes"),
                 &bytes.to_string(),
             )?;
         }
-        if let Some(millis) = cpu_millis {
+        if let Some(millis) = change.cpu_millis {
             write_value(
                 &self.of("cpu").join("cpu.cfs_period_us"),
                 &PERIOD_US.to_string(),
@@ -106,7 +100,11 @@ impl Directories {
             let quota = (millis * PERIOD_US / 1000).max(1000);
             write_value(&self.of("cpu").join("cpu.cfs_quota_us"), &quota.to_string())?;
         }
-        if let Some(count) = pids {
+        if let Some(weight) = change.cpu_weight {
+            let shares = (weight * NORMAL_SHARES / NORMAL_CPU_WEIGHT).max(LEAST_SHARES);
+            write_value(&self.of("cpu").join("cpu.shares"), &shares.to_string())?;
+        }
+        if let Some(count) = change.pids {
             write_value(&self.of("pids").join("pids.max"), &count.to_string())?;
         }
         Ok(())
@@ -118,6 +116,9 @@ impl Directories {
         Ok(Limits {
             memory_bytes: read_number(&self.of("memory").join("memory.limit_in_bytes"))?,
             cpu_millis: quota.saturating_mul(1000) / period,
+            cpu_weight: read_number(&self.of("cpu").join("cpu.shares"))?
+                .saturating_mul(NORMAL_CPU_WEIGHT)
+                .div_ceil(NORMAL_SHARES),
             pids: read_number(&self.of("pids").join("pids.max"))?,
         })
     }

@@ -1,6 +1,6 @@
 //! Cgroup version 2: one directory with everything.
 
-use super::{Usage, keyed, make_directory, read_number, write_value};
+use super::{Change, Usage, keyed, make_directory, read_number, write_value};
 use crate::fault::Outcome;
 use crate::kernel::timer;
 use crate::launch::Limits;
@@ -58,31 +58,25 @@ impl Directory {
             &self.path.join("memory.oom.group"),
             if whole_on_oom { "1" } else { "0" },
         )?;
-        self.set_limits(
-            Some(limits.memory_bytes),
-            Some(limits.cpu_millis),
-            Some(limits.pids),
-        )
+        self.set_limits(&Change::all(limits))
     }
 
-    pub fn set_limits(
-        &self,
-        memory_bytes: Option<u64>,
-        cpu_millis: Option<u64>,
-        pids: Option<u64>,
-    ) -> Outcome<()> {
-        if let Some(bytes) = memory_bytes {
+    pub fn set_limits(&self, change: &Change) -> Outcome<()> {
+        if let Some(bytes) = change.memory_bytes {
             write_value(&self.path.join("memory.max"), &bytes.to_string())?;
             let swap = self.path.join("memory.swap.max");
             if swap.exists() {
                 write_value(&swap, "0")?;
             }
         }
-        if let Some(millis) = cpu_millis {
+        if let Some(millis) = change.cpu_millis {
             let quota = (millis * PERIOD_US / 1000).max(1000);
             write_value(&self.path.join("cpu.max"), &format!("{quota} {PERIOD_US}"))?;
         }
-        if let Some(count) = pids {
+        if let Some(weight) = change.cpu_weight {
+            write_value(&self.path.join("cpu.weight"), &weight.to_string())?;
+        }
+        if let Some(count) = change.pids {
             write_value(&self.path.join("pids.max"), &count.to_string())?;
         }
         Ok(())
@@ -100,6 +94,7 @@ impl Directory {
         Ok(Limits {
             memory_bytes: read_number(&self.path.join("memory.max"))?,
             cpu_millis: quota.saturating_mul(1000) / period,
+            cpu_weight: read_number(&self.path.join("cpu.weight"))?,
             pids: read_number(&self.path.join("pids.max"))?,
         })
     }

@@ -1,6 +1,7 @@
 //! The process that holds a sandbox: its descriptors, its deadline, its end.
 
 mod control;
+mod deadline;
 mod finish;
 pub mod link;
 pub mod log;
@@ -124,11 +125,6 @@ impl Shim {
         };
         shim.arm_deadline()?;
         Ok(shim)
-    }
-
-    fn arm_deadline(&self) -> Outcome<()> {
-        timer::arm(self.watches.timer.as_fd(), self.shared.deadline())
-            .at("serve", "arm the deadline")
     }
 
     /// Serves until the sandbox is over and nobody waits any more.
@@ -258,19 +254,6 @@ impl Shim {
                 self.status = Some(end);
             }
             self.controls.helper_ended(pid, end);
-        }
-    }
-
-    fn check_deadline(&mut self) {
-        timer::drain(self.watches.timer.as_fd());
-        match self.shared.deadline() {
-            Some(at) if timer::unix_ms() >= at && self.exit.is_none() => {
-                self.finish_by_deadline(at)
-            }
-            // The clock was set: wait for the same instant anew.
-            _ => {
-                let _ = self.arm_deadline();
-            }
         }
     }
 

@@ -2,10 +2,13 @@
 
 use super::Shim;
 use super::control::{Pending, exit_answer};
+use super::shared::DeadlineAction;
+use crate::cgroup::Change;
 use crate::end::exit::usage_json;
 use crate::fault::{AtStep, Fault, Outcome};
 use crate::kernel::process::{self, Forked};
 use crate::kernel::socket::{self, MOST_PASSED_FDS};
+use crate::launch::MOST_CPU_WEIGHT;
 use crate::start::control_socket;
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -14,6 +17,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 const MOST_HELPERS: usize = 4;
 const CALL_LIMIT_MS: u64 = 120_000;
+const LONGEST_CALL_LIMIT_MS: u64 = 3_600_000;
 
 impl Shim {
     pub(super) fn answer_line(&mut self, index: usize, line: &[u8]) {
@@ -92,6 +96,8 @@ impl Shim {
             "sessions": self.shared.sessions(),
             "generation": self.session.generation,
             "deadlineUnixMs": self.shared.deadline(),
+            "deadlineAction": self.shared.action().word(),
+            "frozenByDeadline": self.shared.action() == DeadlineAction::Frozen,
             "exit": self.exit,
         })
     }
@@ -121,15 +127,19 @@ impl Shim {
                     }),
             }
         };
-        self.cgroups.set_limits(
-            number("memoryBytes")?,
-            number("cpuMillis")?,
-            number("pids")?,
-        )?;
+        self.cgroups.set_limits(&Change {
+            memory_bytes: number("memoryBytes")?,
+            cpu_millis: number("cpuMillis")?,
+            cpu_weight: number("cpuWeight")?.map(|weight| weight.min(MOST_CPU_WEIGHT)),
+            pids: number("pids")?,
+        })?;
         let limits = self.cgroups.limits()?;
-        Ok(
-            json!({ "memoryBytes": limits.memory_bytes, "cpuMillis": limits.cpu_millis, "pids": limits.pids }),
-        )
+        Ok(json!({
+            "memoryBytes": limits.memory_bytes,
+            "cpuMillis": limits.cpu_millis,
+            "cpuWeight": limits.cpu_weight,
+            "pids": limits.pids,
+        }))
     }
 
     fn set_deadline(&mut self, request: &Value) -> Outcome<Value> {
@@ -150,11 +160,19 @@ impl Shim {
                 )
             })?),
         };
+        let action = match request.get("action").and_then(Value::as_str) {
+            None | Some("kill") => DeadlineAction::Kill,
+            Some("freeze") => DeadlineAction::Freeze,
+            Some(_) => {
+                let message = "action must be kill or freeze";
+                return Err(Fault::new("invalid_request", "deadline", message));
+            }
+        };
         self.record.deadline_unix_ms = at;
         self.record.write()?;
-        self.shared.set_deadline(at);
+        self.shared.set_deadline(at, action);
         self.arm_deadline()?;
-        Ok(json!({ "unixMs": self.shared.deadline() }))
+        Ok(json!({ "unixMs": self.shared.deadline(), "action": self.shared.action().word() }))
     }
 
     /// A checkpoint takes a second: a forked helper does it and answers, while bytes go on here.
@@ -176,6 +194,11 @@ impl Shim {
             .unwrap_or_default()
             .to_owned();
         let argument = request.get("arg").cloned().unwrap_or(Value::Null);
+        let limit_ms = request
+            .get("timeoutMs")
+            .and_then(Value::as_u64)
+            .unwrap_or(CALL_LIMIT_MS)
+            .clamp(1, LONGEST_CALL_LIMIT_MS);
         let files = open_files(request.get("files"))?;
         match process::fork().at("call", "fork a helper")? {
             Forked::Parent(pid) => self.controls.list[index].pending = Pending::Helper(pid),
@@ -186,7 +209,7 @@ impl Shim {
                     &method,
                     &argument,
                     &raw,
-                    CALL_LIMIT_MS,
+                    limit_ms,
                 ) {
                     Ok(result) => json!({ "ok": true, "result": result }),
                     Err(fault) => {

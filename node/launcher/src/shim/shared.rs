@@ -10,12 +10,31 @@ pub enum Stage {
     Over,
 }
 
+/// What happens at the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadlineAction {
+    Kill,
+    Freeze,
+    /// It was frozen at it: once, so that a thaw before the next deadline is set holds.
+    Frozen,
+}
+
+impl DeadlineAction {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Freeze | Self::Frozen => "freeze",
+        }
+    }
+}
+
 #[repr(C)]
 pub struct Shared {
     stage: AtomicU32,
     reported: AtomicU32,
     ending: AtomicU32,
     deadline_unix_ms: AtomicI64,
+    deadline_action: AtomicU32,
     sessions: AtomicU64,
     oom_baseline: AtomicU64,
     pub spare_pid: AtomicI32,
@@ -56,9 +75,26 @@ impl Shared {
         Some(self.deadline_unix_ms.load(Ordering::SeqCst)).filter(|&at| at != 0)
     }
 
-    pub fn set_deadline(&self, unix_ms: Option<i64>) {
+    pub fn action(&self) -> DeadlineAction {
+        match self.deadline_action.load(Ordering::SeqCst) {
+            0 => DeadlineAction::Kill,
+            1 => DeadlineAction::Freeze,
+            _ => DeadlineAction::Frozen,
+        }
+    }
+
+    /// The action first: a deadline that has passed must not meet the old one.
+    pub fn set_deadline(&self, unix_ms: Option<i64>, action: DeadlineAction) {
+        self.deadline_unix_ms.store(0, Ordering::SeqCst);
+        self.deadline_action.store(action as u32, Ordering::SeqCst);
         self.deadline_unix_ms
             .store(unix_ms.map_or(0, |at| at.max(1)), Ordering::SeqCst);
+    }
+
+    /// The deadline passed and its freeze is in force.
+    pub fn note_frozen(&self) {
+        self.deadline_action
+            .store(DeadlineAction::Frozen as u32, Ordering::SeqCst);
     }
 
     pub fn count_session(&self) {

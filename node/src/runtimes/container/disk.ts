@@ -1,7 +1,8 @@
-import { open, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import { runOk } from '../../host/run.ts'
-import type { MachineSpec } from '../driver.ts'
+import { open, rename, rm, stat, statfs } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { AtollError, type ErrorCode } from '@atoll/protocol'
+import { run, runOk } from '../../host/run.ts'
+import type { MachineImage, MachineSpec } from '../driver.ts'
 import { containerLimits } from './limits.ts'
 
 /** The sandbox's disk: a sparse file that stays when the sandbox is stopped. */
@@ -38,4 +39,80 @@ export const ensureDisk = async (spec: MachineSpec, signal: AbortSignal): Promis
   })
   // A half-formatted file must never be taken for a disk.
   await rename(beside, path)
+}
+
+/** The one file of a disk image. */
+export const diskImageFile = 'disk.ext4'
+
+/** Copies a disk that nobody writes: sparse, and sharing blocks where the file system can. */
+export const copyDisk = async (from: string, to: string, signal: AbortSignal): Promise<void> => {
+  const { blocks } = await stat(from)
+  const { bavail, bsize } = await statfs(dirname(to))
+  if (bavail * bsize < blocks * blockBytes)
+    throw new AtollError(
+      'host_disk_full',
+      `cannot copy ${from} to ${to}: ${bavail * bsize} bytes are left and ${blocks * blockBytes} are needed; free some`,
+    )
+  try {
+    await runOk({
+      act: `copy ${from} to ${to}`,
+      file: 'cp',
+      args: ['--reflink=auto', '--sparse=auto', '--no-target-directory', from, to],
+      timeoutMs: containerLimits.copyTimeoutMs,
+      signal,
+    })
+  } catch (error) {
+    await rm(to, { force: true })
+    signal.throwIfAborted()
+    if (error instanceof Error && /no space left|quota exceeded/iu.test(error.message))
+      throw new AtollError('host_disk_full', error.message, { cause: error })
+    throw error
+  }
+}
+
+/** Unit of `stat`'s blocks. */
+const blockBytes = 512
+/** e2fsck: nothing was wrong, or all of it was mended. */
+const soundCodes = [0, 1]
+
+/**
+ * Makes a copy of a mounted disk clean and proves it: counters and the mark of the mount are mended, anything worse
+ * is an error and the copy is removed.
+ */
+export const checkDisk = async (path: string, code: ErrorCode, signal: AbortSignal): Promise<void> => {
+  for (const mode of ['-fp', '-fn']) {
+    const answer = await run({
+      act: `check ${path}`,
+      file: 'e2fsck',
+      args: [mode, path],
+      timeoutMs: containerLimits.copyTimeoutMs,
+      signal,
+    })
+    if (mode === '-fp' ? soundCodes.includes(answer.exitCode) : answer.exitCode === 0) continue
+    await rm(path, { force: true })
+    const said = `${answer.stdout} ${answer.stderr}`.trim().slice(-500)
+    throw new AtollError(code, `the copy ${path} of a disk is not sound: e2fsck ${mode} said: ${said}`)
+  }
+}
+
+/** Puts a copy of the image where the disk will be looked for. */
+export const layDisk = async (spec: MachineSpec, image: MachineImage, signal: AbortSignal): Promise<void> => {
+  const unfit = (why: string): AtollError =>
+    new AtollError('snapshot_unfit', `cannot boot ${spec.id} on a disk image: ${why}; nothing was tried`)
+  if (image.kind !== 'disk' || image.runtime !== 'container')
+    throw unfit(`it is a ${image.kind} image of ${image.runtime}`)
+  if (image.diskBytes !== spec.limits.diskBytes)
+    throw unfit(`it has ${image.diskBytes} bytes and the sandbox's disk ${spec.limits.diskBytes}`)
+  const file = image.files.find(({ name }) => name === diskImageFile)
+  const size = file === undefined ? -1 : await stat(file.path).then(({ size }) => size).catch(() => -1)
+  if (file === undefined || size !== file.bytes || size !== image.diskBytes)
+    throw new AtollError(
+      'snapshot_invalid',
+      `cannot boot ${spec.id}: the disk image has ${size} bytes where ${image.diskBytes} are due; nothing was tried`,
+    )
+  const beside = `${diskPath(spec.directory)}.new`
+  await rm(beside, { force: true })
+  await copyDisk(file.path, beside, signal)
+  await checkDisk(beside, 'snapshot_invalid', signal)
+  await rename(beside, diskPath(spec.directory))
 }

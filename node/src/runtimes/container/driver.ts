@@ -3,7 +3,7 @@ import type { RuntimeDriver } from '../driver.ts'
 import { containerHost, type ContainerOptions } from './options.ts'
 import { probe } from './probe.ts'
 import { recover } from './recover.ts'
-import { restore } from './restore.ts'
+import { noMemory } from './restore.ts'
 import { start } from './start.ts'
 
 /** Containers on the host's own kernel: weaker than gVisor, and labelled so. */
@@ -12,8 +12,13 @@ export const containerDriver = (options: ContainerOptions): RuntimeDriver => {
   return {
     name: 'container',
     probe: (signal) => probe(host, signal),
-    start: (spec, signal) => start(host, spec, signal),
-    restore,
+    start: (spec, signal, disk) => start(host, spec, signal, disk),
+    blank: async (spec) => {
+      throw noMemory(`make a blank for ${spec.id}`)
+    },
+    restore: async (_image, spec) => {
+      throw noMemory(`restore ${spec.id}`)
+    },
     recover: (record, signal) => recover(host, record, signal),
     lastExit: ({ directory }) => lastExit(directory),
   }

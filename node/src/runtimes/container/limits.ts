@@ -12,6 +12,9 @@ export const containerLimits = {
   oomScoreAdj: -500,
   sharedMemoryBytes: 64 * 1024 ** 2,
   formatTimeoutMs: 30_000,
+  /** Writing out, copying and checking a disk. */
+  copyTimeoutMs: 600_000,
+  thawTimeoutMs: 10_000,
 } as const
 
 /** The sandbox's limits as those of its cgroup. */

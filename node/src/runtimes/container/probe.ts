@@ -31,6 +31,7 @@ export const probe = async (host: ContainerHost, signal: AbortSignal): Promise<C
       available: false,
       unavailable: { reason, remedy },
       diskStop: false,
+      diskSnapshot: 'none',
       freeze: false,
       resize: false,
       limits: { cpu: 'none', memory: 'none', processes: 'none', disk: 'none', openFiles: 'none' },
@@ -46,6 +47,7 @@ const capabilitiesOf = (host: ContainerHost): Capabilities => ({
   strength: 'weak',
   memorySnapshot: false,
   diskStop: true,
+  diskSnapshot: 'host',
   freeze: true,
   resize: true,
   limits: {

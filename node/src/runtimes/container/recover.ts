@@ -1,8 +1,8 @@
 import { recoverLimits } from '../../host/recover-limits.ts'
 import { recoverShim } from '../../host/recover-shim.ts'
-import { shimmedMachine } from '../../host/shimmed-machine.ts'
 import type { Machine, MachineRecord } from '../driver.ts'
 import { translation } from './limits.ts'
+import { machineOf } from './machine.ts'
 import type { ContainerHost } from './options.ts'
 
 /** Finds the sandbox of a record again; what is left of one that is gone is removed. */
@@ -13,5 +13,5 @@ export const recover = async (
 ): Promise<Machine | undefined> => {
   if (!(await recoverShim(host.launcherPath, record, signal))) return undefined
   const limits = await recoverLimits(record.directory, translation, signal)
-  return shimmedMachine({ launcherPath: host.launcherPath, record, limits, timings: {}, translation })
+  return machineOf(host, record, limits, {})
 }

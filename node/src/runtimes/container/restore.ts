@@ -1,7 +1,11 @@
 import { AtollError } from '@atoll/protocol'
-import type { Machine } from '../driver.ts'
 
-/** Not offered yet, and said so in the capabilities. */
-export const restore = async (): Promise<Machine> => {
-  throw new AtollError('unsupported', 'cannot restore on container: memory snapshots are not offered yet')
-}
+/**
+ * CRIU cannot be trusted here: it restores neither user namespaces with id-mapped mounts nor the agent's cgroup and
+ * descriptors, so that a snapshot would be one that nobody can use.
+ */
+export const noMemory = (act: string): AtollError =>
+  new AtollError(
+    'unsupported',
+    `cannot ${act} on container: the memory of processes on the host's own kernel cannot be saved soundly; use gvisor, or a disk snapshot`,
+  )

@@ -1,35 +1,34 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeJson } from '../../host/files.ts'
+import { cpuWeightOf } from '../../host/cpu-weight.ts'
 import { type Launch, launch } from '../../host/launcher.ts'
 import { meminfoOf } from '../../host/meminfo.ts'
-import { keepLimits } from '../../host/recover-limits.ts'
-import { shimmedMachine } from '../../host/shimmed-machine.ts'
-import type { Machine, MachineSpec } from '../driver.ts'
-import { diskPath, ensureDisk } from './disk.ts'
+import { keepLimits } from '../../host/keep-limits.ts'
+import type { Machine, MachineImage, MachineSpec } from '../driver.ts'
+import { diskPath, ensureDisk, layDisk } from './disk.ts'
 import { containerLimits, translation } from './limits.ts'
+import { machineOf } from './machine.ts'
 import type { ContainerHost } from './options.ts'
 import { places } from './places.ts'
 import { cgroupOwner, ociSpec } from './spec.ts'
 
-/** Boots a container, on the disk of an earlier one of the same folder where there is one. */
+/** Boots a container: on a copy of a disk image, or on the disk of an earlier one of the same folder. */
 export const start = async (
   host: ContainerHost,
   spec: MachineSpec,
   signal: AbortSignal,
+  disk?: MachineImage,
 ): Promise<Machine> => {
   signal.throwIfAborted()
   const began = performance.now()
+  if (disk !== undefined) await layDisk(spec, disk, signal)
   await prepare(host, spec, signal)
   const preparedMs = performance.now() - began
   const { timings, ...pids } = await launch(host.launcherPath, launchOf(host, spec), signal)
-  return shimmedMachine({
-    launcherPath: host.launcherPath,
-    record: { runtime: 'container', id: spec.id, directory: spec.directory, ...pids, version: host.version },
-    limits: spec.limits,
-    timings: { prepare: preparedMs, ...timings },
-    translation,
-  })
+  const { id, directory, limits } = spec
+  const record = { runtime: 'container' as const, id, directory, ...pids, version: host.version }
+  return machineOf(host, record, limits, { prepare: preparedMs, ...timings })
 }
 
 /** crun's own folder of a container. */
@@ -77,6 +76,7 @@ const launchOf = (host: ContainerHost, spec: MachineSpec): Launch => {
     cgroup: {
       parent: host.cgroupParent,
       cpuMillis: limits.cpuMillis,
+      cpuWeight: cpuWeightOf(spec.weight),
       ...translation.toHost(limits),
       delegate: { ownerUid: uidBase + cgroupOwner, mountpoint: places.cgroup },
       memoryMountpoint: places.memory,

@@ -1,5 +1,6 @@
 import { lastExit } from '../../host/shimmed-machine.ts'
-import type { RuntimeDriver } from '../driver.ts'
+import type { MachineSpec, RuntimeDriver } from '../driver.ts'
+import { blank } from './blank.ts'
 import { gvisorHost, type GvisorOptions } from './options.ts'
 import { probe } from './probe.ts'
 import { recover } from './recover.ts'
@@ -9,11 +10,13 @@ import { start } from './start.ts'
 /** gVisor: the sandbox's system calls are served by a kernel in user space, written in Go (runsc). */
 export const gvisorDriver = (options: GvisorOptions): RuntimeDriver => {
   const host = gvisorHost(options)
+  const makeBlank = (spec: MachineSpec, signal: AbortSignal) => blank(host, spec, signal)
   return {
     name: 'gvisor',
     probe: (signal) => probe(host, signal),
-    start: (spec, signal) => start(host, spec, signal),
-    restore,
+    start: (spec, signal, disk) => start(host, spec, signal, disk),
+    blank: makeBlank,
+    restore: (image, spec, signal) => restore(host, makeBlank, image, spec, signal),
     recover: (record, signal) => recover(host, record, signal),
     lastExit: ({ directory }) => lastExit(directory),
   }

@@ -13,8 +13,13 @@ export const gvisorLimits = {
   startTimeoutMs: 20_000,
   /** Takes a sandbox's idle CPU from 2.1 % to 0.64 % of a core. */
   timerSlackNs: 5_000_000,
-  /** Least CPUs of gVisor's own kernel. */
-  kernelCpus: 2,
+  /** Least CPUs of gVisor's own kernel, and what it has on a host with many. */
+  leastKernelCpus: 2,
+  usualKernelCpus: 8,
+  /** The longest that one checkpoint or restore may take. */
+  callTimeoutMs: 600_000,
+  /** Bytes that must stay free on the disk that a checkpoint is written to. */
+  diskReserveBytes: 64 * 1024 ** 2,
   sharedMemoryBytes: 64 * 1024 ** 2,
 } as const
 

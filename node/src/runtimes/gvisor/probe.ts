@@ -60,8 +60,10 @@ const capabilitiesOf = (host: GvisorHost): Capabilities => ({
   isolation:
     'gVisor: system calls are served by a kernel in user space that runs as an unprivileged user of its own; no folder of the host is reachable.',
   strength: 'strong',
-  memorySnapshot: false,
-  diskStop: false,
+  memorySnapshot: host.controlPath === 'socket',
+  // Both above this driver, by the guest's layer: the disk's pages are a part of gVisor's memory.
+  diskStop: true,
+  diskSnapshot: 'guest',
   freeze: true,
   resize: true,
   limits: {
@@ -78,7 +80,7 @@ const capabilitiesOf = (host: GvisorHost): Capabilities => ({
     'An out-of-memory kill by the host ends the whole sandbox; the agent ends the biggest process before that.',
     'No io_uring, pidfd_open, openat2, copy_file_range, landlock, fanotify, nor Docker inside.',
     'No network but loopback yet.',
-    "After a resize of memory the guest's /proc/meminfo keeps the size of its start.",
+    "Forks and snapshots do not share memory with each other: each has its own copy.",
   ],
 })
 
@@ -86,6 +88,9 @@ const unavailable = (host: GvisorHost, reason: string, remedy: string): Capabili
   ...capabilitiesOf(host),
   available: false,
   unavailable: { reason, remedy },
+  memorySnapshot: false,
+  diskStop: false,
+  diskSnapshot: 'none',
   freeze: false,
   resize: false,
   limits: { cpu: 'none', memory: 'none', processes: 'none', disk: 'none', openFiles: 'none' },

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { sandboxLimits } from '@atoll/protocol'
 import { agentOpenFiles } from '../agent-limits.ts'
 import type { MachineSpec } from '../driver.ts'
 import { gvisorLimits } from './limits.ts'
@@ -46,9 +47,9 @@ export const controlSocket = (host: GvisorHost, id: string): string =>
 /** OCI spec: EROFS root without a gofer, so that no folder of the host is reachable from inside. */
 export const ociSpec = (host: GvisorHost, spec: MachineSpec): object => {
   const mapping = [{ containerID: 0, hostID: spec.uidBase, size: idsPerSandbox }]
-  const { processes, openFiles } = spec.limits
-  // The agent's own: it gives each command the limit of the sandbox.
-  const agentFiles = Math.max(openFiles, agentOpenFiles)
+  // The agent gives each command the limits of the sandbox, which may be other ones after a restore: what the
+  // image has is only the most that it can give.
+  const { processes, openFiles } = sandboxLimits
   return {
     ociVersion: '1.0.2',
     process: {
@@ -61,8 +62,8 @@ export const ociSpec = (host: GvisorHost, spec: MachineSpec): object => {
         ['bounding', 'effective', 'permitted', 'inheritable'].map((set) => [set, agentCapabilities]),
       ),
       rlimits: [
-        { type: 'RLIMIT_NPROC', hard: processes, soft: processes },
-        { type: 'RLIMIT_NOFILE', hard: agentFiles, soft: agentFiles },
+        { type: 'RLIMIT_NPROC', hard: processes.max, soft: processes.max },
+        { type: 'RLIMIT_NOFILE', hard: openFiles.max, soft: agentOpenFiles },
         { type: 'RLIMIT_CORE', hard: 0, soft: 0 },
       ],
     },

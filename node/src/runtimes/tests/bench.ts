@@ -114,6 +114,8 @@ const adoptIt = (guest: GuestConnection, spec: MachineSpec): Promise<Adopted> =>
     guest,
     {
       sandboxId: spec.id,
+      generation: 1,
+      reason: 'create',
       hostname: spec.hostname,
       timeUnixMs: Date.now(),
       entropy: randomBytes(64).toString('base64'),

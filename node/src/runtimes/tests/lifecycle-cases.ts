@@ -60,12 +60,12 @@ export const lifecycleCases: Readonly<Record<string, Case>> = {
   },
   "ends at the host's deadline without anyone's help": async (bench) => {
     await using box = await bench.boot({ deadlineUnixMs: Date.now() + 6_000 })
-    await box.machine.setDeadline(Date.now() + 500, soon())
+    await box.machine.setDeadline(Date.now() + 500, 'kill', soon())
     expect(await box.machine.exited).toMatchObject({ cause: 'deadline' })
   },
   'keeps the machine when its deadline moves away': async (bench) => {
     await using box = await bench.boot({ deadlineUnixMs: Date.now() + 4_000 })
-    await box.machine.setDeadline(Date.now() + 600_000, soon())
+    await box.machine.setDeadline(Date.now() + 600_000, 'kill', soon())
     await new Promise((resolve) => setTimeout(resolve, 4_500))
     expect(await box.machine.state(soon())).toBe('running')
   },
@@ -127,15 +127,6 @@ export const lifecycleCases: Readonly<Record<string, Case>> = {
     await using box = await bench.boot()
     const limits = await box.machine.resize({ cpuMillis: 500 }, soon())
     expect(limits).toMatchObject({ cpuMillis: 500, memoryBytes: box.spec.limits.memoryBytes })
-  },
-  'refuses a snapshot of memory that it cannot take': async (bench) => {
-    if ((await bench.capabilities()).memorySnapshot) return
-    await using box = await bench.boot()
-    const refused = box.machine.checkpoint(box.spec.directory, { leaveRunning: true }, soon())
-    await expect(refused).rejects.toMatchObject({ code: 'unsupported' })
-    const image = { runtime: bench.driver.name, version: '', files: [] }
-    await expect(bench.driver.restore(image, box.spec, soon())).rejects.toMatchObject({ code: 'unsupported' })
-    expect((await box.run(['true'])).exit.code).toBe(0)
   },
   'leaves nothing of a start that was aborted': async (bench) => {
     await using box = await bench.boot()
