@@ -8,6 +8,8 @@ import { accessOf } from './access-of.ts'
 import type { GatewayDeps } from './call.ts'
 import { type GatewayLimits, gatewayLimits } from './limits.ts'
 import { type Match, matchPath } from './match-path.ts'
+import { portGate } from './ports/port-gate.ts'
+import type { PortOptions } from './ports/port-deps.ts'
 import { begunInputs } from './processes/inputs.ts'
 import { routes } from './routes.ts'
 import { terminals } from './terminal/upgrade.ts'
@@ -15,9 +17,11 @@ import { terminals } from './terminal/upgrade.ts'
 export interface Gateway {
   /** Serves a call to a guest; false when the path is not the data plane's, and nothing was touched. */
   handle(request: IncomingMessage, response: ServerResponse): Promise<boolean>
-  /** Takes an upgrade to a terminal; false when the path is none. */
+  /** Takes an upgrade to a terminal, a tunnel or a port; false when it is for none. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean
-  /** Ends all terminals. */
+  /** True for a request whose `Expect: 100-continue` is not ours to answer. */
+  decidesContinue(request: IncomingMessage): boolean
+  /** Ends all terminals and tunnels, and the connections to guests. */
   close(): void
 }
 
@@ -25,6 +29,8 @@ export interface GatewayOptions extends Pick<GatewayDeps, 'authorize' | 'node' |
   readonly clock?: Clock
   readonly random?: GatewayDeps['random']
   readonly limits?: Partial<GatewayLimits>
+  /** Absent: no port of a sandbox can be reached. */
+  readonly ports?: PortOptions
 }
 
 /** The edge: carries processes, files and terminals to the node that holds the sandbox. Keeps no state. */
@@ -37,15 +43,23 @@ export const createGateway = (options: GatewayOptions): Gateway => {
     limits: { ...gatewayLimits, ...options.limits },
   }
   const terminal = terminals(deps)
+  const ports = options.ports === undefined ? undefined : portGate(deps, options.ports)
   return {
     async handle(request, response) {
+      // First: a port's own paths may look like ours.
+      if (await ports?.handle(request, response)) return true
       const match = matchPath(request.url ?? '')
       if (match === undefined) return false
       await serve(deps, match, request, response)
       return true
     },
-    upgrade: (request, socket, head) => terminal.upgrade(request, socket, head),
-    close: () => terminal.close(),
+    upgrade: (request, socket, head) =>
+      ports?.upgrade(request, socket, head) === true || terminal.upgrade(request, socket, head),
+    decidesContinue: (request) => ports?.decidesContinue(request) === true,
+    close() {
+      ports?.close()
+      terminal.close()
+    },
   }
 }
 

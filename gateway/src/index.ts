@@ -1,4 +1,6 @@
 export { createGateway, type Gateway, type GatewayOptions } from './create-gateway.ts'
 export type { Access, AccessRequest } from './call.ts'
+export type { PortAccess, PortAccessRequest, PortDomain, PortOptions } from './ports/port-deps.ts'
+export { type PortLimits, portLimits } from './ports/limits.ts'
 export { type GatewayLimits, gatewayLimits } from './limits.ts'
 export { serverOptions } from './server-options.ts'

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { createControl } from '@atoll/control'
 import { systemClock } from '@atoll/kit'
 import { createNode, simulatedDriver, simulatedImages, simulatedWorld } from '@atoll/node'
 import type { NodeApi } from '@atoll/protocol'
-import { createGateway, type GatewayLimits, serverOptions } from '../src/index.ts'
+import { createGateway, type GatewayLimits, type PortLimits, serverOptions } from '../src/index.ts'
 
 const quiet = {
   info: () => {},
@@ -19,7 +19,11 @@ const quiet = {
 
 /** Control, gateway and a node on the simulated runtime, behind a real server on loopback. */
 export const startStack = async (
-  options: { limits?: Partial<GatewayLimits>; wrap?: (node: NodeApi) => NodeApi } = {},
+  options: {
+    limits?: Partial<GatewayLimits>
+    portLimits?: Partial<PortLimits>
+    wrap?: (node: NodeApi) => NodeApi
+  } = {},
 ) => {
   await using stack = new AsyncDisposableStack()
   const dataFolder = await mkdtemp(join(tmpdir(), 'atoll-gateway-'))
@@ -35,12 +39,22 @@ export const startStack = async (
     authorize: control.authorize,
     node: () => node,
     logger: quiet,
+    ports: {
+      authorize: control.authorizePort,
+      domains: [{ name: 'localhost', secure: false }],
+      limits: options.portLimits ?? {},
+    },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
   })
-  const server = createServer(serverOptions, (request, response) => {
+  const serve = (request: IncomingMessage, response: ServerResponse): void => {
     void gateway.handle(request, response).then((served) => {
       if (!served) void control.listener(request, response)
     })
+  }
+  const server = createServer(serverOptions, serve)
+  server.on('checkContinue', (request, response) => {
+    if (!gateway.decidesContinue(request)) response.writeContinue()
+    serve(request, response)
   })
   server.on('upgrade', (request, socket, head) => {
     if (!gateway.upgrade(request, socket, head)) socket.destroy()
