@@ -34,9 +34,9 @@ export const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 
 /** How a client on this machine reaches it. */
-export const urlOf = ({ host, port }: Address): string => {
+export const urlOf = ({ host, port }: Address, tls = false): string => {
   const reachable = host === '0.0.0.0' ? loopback : host === '::' ? '::1' : host
-  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`
+  return `${tls ? 'https' : 'http'}://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`
 }
 
 const portOf = (text: string, option: string): number => {

@@ -16,7 +16,7 @@ export interface Announcement {
 export const announcement = (told: Announcement): string => {
   const bold = (text: string): string => styleText('bold', text, { stream: process.stdout })
   const lines = [`Atoll answers at ${bold(told.url)}, data in ${told.dataFolder}`]
-  if (!isLoopback(told.host))
+  if (!isLoopback(told.host) && !told.url.startsWith('https:'))
     lines.push('It listens beyond this machine, without TLS: put a proxy with TLS in front of it.')
   if (told.firstKey !== undefined)
     lines.push(

@@ -2,10 +2,14 @@ import { parseArgs } from 'node:util'
 import { AtollError } from '@atoll/protocol'
 import { type Address, addressOf } from './address.ts'
 import { defaultDataFolder } from './data-folder.ts'
+import { type PublicName, publicNameOf } from './public-name.ts'
+import { type TlsFiles, tlsFilesOf } from './tls.ts'
 
 export interface Options {
   readonly dataFolder: string
   readonly address: Address
+  readonly publicName: PublicName | undefined
+  readonly tls: TlsFiles | undefined
   readonly json: boolean
   readonly simulated: boolean
   readonly logLevel: string
@@ -22,6 +26,8 @@ export const parseOptions = (args: readonly string[]): Options => {
   return {
     dataFolder: values.data ?? defaultDataFolder,
     address: addressOf(values),
+    publicName: publicNameOf(values.domain),
+    tls: tlsFilesOf(values['tls-cert'], values['tls-key']),
     json: values.json === true,
     simulated: values.simulated === true,
     logLevel,
@@ -36,6 +42,9 @@ const read = (args: readonly string[]) => {
         data: { type: 'string' },
         port: { type: 'string' },
         listen: { type: 'string' },
+        domain: { type: 'string' },
+        'tls-cert': { type: 'string' },
+        'tls-key': { type: 'string' },
         json: { type: 'boolean' },
         simulated: { type: 'boolean' },
         'log-level': { type: 'string' },

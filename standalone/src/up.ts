@@ -19,7 +19,7 @@ export const up = async (options: Options, env: NodeJS.ProcessEnv): Promise<void
   const stop = untilSignal()
   const say = (text: string): void => void (options.json ? undefined : process.stderr.write(`${text}\n`))
   const parts = options.simulated ? simulatedParts() : await partsOfHost(dataFolder, say, stop.signal)
-  const running = stack.use(await compose({ dataFolder, address: options.address, logger, ...parts }))
+  const running = stack.use(await compose({ ...options, dataFolder, logger, ...parts }))
   lock.announce(running.url)
   await tell(running, dataFolder, options, env)
   logger.info({ url: running.url, dataFolder }, 'answering')

@@ -8,6 +8,12 @@ export const upCommand = (): Command =>
     .option('--data <folder>', 'data folder')
     .option('--port <port>', 'port on 127.0.0.1')
     .option('--listen <host:port>', 'address other than loopback: whoever reaches it needs a key')
+    .option('--domain <name>', 'name of this server for clients; *.<name> leads to the ports of sandboxes')
+    .option(
+      '--tls-cert <file>',
+      'certificate chain (PEM) for the domain and *.<domain>; read anew when it changes',
+    )
+    .option('--tls-key <file>', 'its key (PEM)')
     .option('--log-level <level>', 'of the log in the data folder')
     .action((_options: unknown, command: Command) =>
       perform(command, () => runStandalone('up', command.optsWithGlobals())),
