@@ -10,6 +10,12 @@ import { hashOpenFile } from './hash.ts'
 import { digestOf, type Manifest, manifestName, manifestSchema, manifestVersion } from './manifest.ts'
 import { identityOf, remember, snapshotFolder, temporaryPrefix } from './store.ts'
 
+/** What saving needs of the machines' context. */
+export type SaveContext = Pick<
+  Context,
+  'snapshots' | 'dataFolder' | 'options' | 'records' | 'random' | 'clock'
+>
+
 /** A snapshot that is in the store. Its row is the caller's to insert. */
 export interface SavedSnapshot {
   readonly digest: string
@@ -26,7 +32,7 @@ const mib = 1024 ** 2
  * nothing is left and nothing has changed. With `durable` it survives a power cut once this resolves (invariant 1).
  */
 export const saveSnapshot = async (
-  context: Context,
+  context: SaveContext,
   { imageDigest, what }: { readonly imageDigest: string; readonly what: string },
   write: (folder: string) => Promise<MachineImage>,
   { durable }: { readonly durable: boolean },
@@ -106,7 +112,7 @@ const syncFolder = async (path: string): Promise<void> => {
   await folder.sync()
 }
 
-const refuseWithoutRoom = async (context: Context, act: string): Promise<void> => {
+const refuseWithoutRoom = async (context: SaveContext, act: string): Promise<void> => {
   const { diskFreeBytes } = await readHostRoom(context.dataFolder)
   if (diskFreeBytes < context.options.diskReserveBytes)
     throw new AtollError(
@@ -116,7 +122,7 @@ const refuseWithoutRoom = async (context: Context, act: string): Promise<void> =
   refuseOverQuota(context, act, 0)
 }
 
-const refuseOverQuota = (context: Context, act: string, moreBytes: number): void => {
+const refuseOverQuota = (context: SaveContext, act: string, moreBytes: number): void => {
   const { snapshotQuotaBytes } = context.options
   const wantedBytes = context.records.snapshots.usedBytes() + moreBytes
   if (wantedBytes > snapshotQuotaBytes)
