@@ -26,7 +26,7 @@ export const testNode = async (
 ): Promise<TestNode> => {
   const folder = await mkdtemp(join(tmpdir(), 'atoll-node-'))
   const world = simulatedWorld()
-  const { wrap = (driver: RuntimeDriver) => driver, ...rest } = change
+  const { wrap = (driver: RuntimeDriver) => driver, options, ...rest } = change
   const open = (more: Partial<NodeDependencies>): Promise<Node> =>
     createNode({
       dataFolder: folder,
@@ -35,6 +35,8 @@ export const testNode = async (
       logger: silent,
       ...rest,
       ...more,
+      // No machine but those that a test asks for: tests of the pool turn it on.
+      options: { poolMax: 0, templateSnapshots: false, ...options, ...more.options },
     })
   const test: TestNode = {
     node: await open({}),
@@ -58,12 +60,20 @@ export const testSpec = (change: Partial<NodeSandboxSpec> = {}): NodeSandboxSpec
   id: makeId('sbx', randomBytes(20)),
   runtime: 'simulated',
   imageDigest: simulatedBaseDigest,
+  snapshot: null,
   hostname: 'box',
   env: { GREETING: 'hello' },
   user: 'user',
   workdir: '/home/user',
   limits: { cpuMillis: 1_000, memoryMib: 128, diskMib: 64, processes: 32, openFiles: 1_024 },
-  lease: { expiresAtMs: Date.now() + 600_000, onTimeout: 'delete', idle: null, onHostLost: 'delete' },
+  lease: {
+    expiresAtMs: Date.now() + 600_000,
+    timeoutMs: 600_000,
+    onTimeout: 'delete',
+    idle: null,
+    autoResume: true,
+    onHostLost: 'delete',
+  },
   ...change,
 })
 
