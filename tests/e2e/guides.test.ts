@@ -25,6 +25,10 @@ const texts = await Promise.all(
 const promisesOf = (script: string): string[] =>
   [...script.matchAll(/^.*console\.log\(.*\) \/\/ (.*)$/gm)].map((match) => match[1] ?? '')
 
+/** What a comment behind a command promises must be in what the commands print. */
+const saidBy = (script: string): string[] =>
+  [...script.matchAll(/^[^#\n]+ # (.*)$/gm)].map((match) => match[1] ?? '')
+
 describe('guides do what they say', () => {
   let stack: Stack
   beforeAll(async () => {
@@ -59,12 +63,13 @@ describe('guides do what they say', () => {
       const folder = await mkdtemp('/tmp/atoll-guide-')
       const cli = `atoll() { '${process.execPath}' '${join(root, 'clients/cli/src/main.ts')}' "$@"; }`
       try {
-        const { stdout } = await execute('sh', ['-ec', `${cli}\n${blocksOf(text, 'sh').join('\n')}`], {
+        const script = blocksOf(text, 'sh').join('\n')
+        const { stdout } = await execute('sh', ['-ec', `${cli}\n${script}`], {
           cwd: folder,
           env: env(),
           timeout: 200_000,
         })
-        expect(stdout).toContain('from the template')
+        for (const promise of saidBy(script)) expect(stdout).toContain(promise)
       } finally {
         await rm(folder, { recursive: true, force: true })
       }
