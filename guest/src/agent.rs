@@ -1,21 +1,28 @@
 //! What all calls share.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Instant;
 
+use crate::clock::RunningClock;
 use crate::identity::{Identity, Limits};
 use crate::limits::capabilities;
 use crate::limits::memory::Memory;
 use crate::limits::tally::Tally;
 use crate::processes::containment::Containment;
 use crate::processes::table::Table;
+use crate::quiesce::Quiesce;
 
 /// The contract with the host; see docs/reference/guest-protocol.md.
-pub const GENERATION: u32 = 1;
+pub const GENERATION: u32 = 2;
 
 pub struct Agent {
     pub started: Instant,
+    pub clock: Rc<RunningClock>,
     pub identity: RefCell<Option<Identity>>,
+    pub quiesce: Quiesce,
+    /// The identity whose hooks have run; 0 is none.
+    pub hooked_generation: Cell<u64>,
     pub processes: Table,
     pub containment: Containment,
     pub memory: Memory,
@@ -26,10 +33,13 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn new(containment: Containment, memory: Memory) -> Self {
+    pub fn new(containment: Containment, memory: Memory, quiesce: Quiesce) -> Self {
         Self {
             started: Instant::now(),
+            clock: RunningClock::start(),
             identity: RefCell::new(None),
+            quiesce,
+            hooked_generation: Cell::new(0),
             processes: Table::default(),
             containment,
             memory,

@@ -1,6 +1,7 @@
 //! The guest agent of Atoll: the one program of ours inside a sandbox. PID 1, one thread.
 
 mod agent;
+mod clock;
 mod files;
 mod http;
 mod identity;
@@ -9,6 +10,7 @@ mod limits;
 mod link;
 mod ports;
 mod processes;
+mod quiesce;
 mod root;
 mod sudo;
 
@@ -20,6 +22,7 @@ use crate::agent::{Agent, GENERATION};
 use crate::kernel::{descriptor, signals};
 use crate::limits::memory::Memory;
 use crate::processes::containment::Containment;
+use crate::quiesce::{Origin, Quiesce};
 
 const NO_ROOT_SETUP_FLAG: &str = "--no-root-setup";
 /// Allocations above this go back to the kernel when freed. Pieces of a transfer lie below it: mapped
@@ -55,6 +58,7 @@ fn run(root_setup: bool) -> io::Result<()> {
     protect();
     signals::ignore_interruptions();
     let (input, output) = link_ends()?;
+    let origin = Origin::of(&input, &output);
     let containment = Containment::find();
     let memory = Memory::find();
     if root_setup {
@@ -65,7 +69,7 @@ fn run(root_setup: bool) -> io::Result<()> {
     }
     let calls_of_sudo = sudo::serve::listen();
     eprintln!("atoll-agent: processes are held by {}", containment.kind());
-    let agent = Rc::new(Agent::new(containment, memory));
+    let agent = Rc::new(Agent::new(containment, memory, Quiesce::new(origin)));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let local = tokio::task::LocalSet::new();

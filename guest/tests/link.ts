@@ -91,7 +91,7 @@ export const makeLink = (toAgent: Writable, fromAgent: Readable): Link => {
       const duplex = makeSession()
       session = duplex
       const generation = await opened
-      if (generation !== 1) throw new Error(`agent speaks generation ${generation}, not 1`)
+      if (generation !== 2) throw new Error(`agent speaks generation ${generation}, not 2`)
       return connect('http://guest', {
         createConnection: () => duplex as never,
         settings: { initialWindowSize: 1 << 20 },

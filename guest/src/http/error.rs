@@ -21,6 +21,7 @@ pub enum Code {
     DirectoryNotEmpty,
     PermissionDenied,
     Conflict,
+    StateConflict,
     ProcessEnded,
     StdinClosed,
     ExecFailed,
@@ -32,6 +33,7 @@ pub enum Code {
     HashMismatch,
     ImageInvalid,
     ConnectionRefused,
+    Overloaded,
     Unsupported,
     Internal,
 }
@@ -58,6 +60,7 @@ impl Code {
             Self::DirectoryNotEmpty => ("directory_not_empty", 409),
             Self::PermissionDenied => ("permission_denied", 403),
             Self::Conflict => ("conflict", 409),
+            Self::StateConflict => ("state_conflict", 409),
             Self::ProcessEnded => ("process_ended", 409),
             Self::StdinClosed => ("stdin_closed", 409),
             Self::ExecFailed => ("exec_failed", 422),
@@ -69,6 +72,7 @@ impl Code {
             Self::HashMismatch => ("hash_mismatch", 422),
             Self::ImageInvalid => ("image_invalid", 422),
             Self::ConnectionRefused => ("connection_refused", 422),
+            Self::Overloaded => ("overloaded", 503),
             Self::Unsupported => ("unsupported", 501),
             Self::Internal => ("internal", 500),
         }

@@ -16,6 +16,7 @@ use crate::identity::adopt;
 use crate::limits::metrics;
 use crate::ports;
 use crate::processes::calls;
+use crate::quiesce;
 
 /// Answers one request; a refusal is an answer too.
 pub async fn route(agent: Rc<Agent>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -44,8 +45,14 @@ async fn dispatch(agent: &Rc<Agent>, request: Request<Incoming>) -> Answer<Respo
     let put = parts.method == Method::PUT;
     let post = parts.method == Method::POST;
     let delete = parts.method == Method::DELETE;
+    // A copy that does not know yet who it is: it can be told, looked at, and nothing else.
+    if !matches!(segments.as_slice(), ["v1", "health" | "adopt" | "metrics"]) {
+        agent.quiesce.check_own(&format!("answer {} {path}", parts.method))?;
+    }
     match segments.as_slice() {
         ["v1", "health"] if get => Ok(health(agent)),
+        ["v1", "quiesce"] if post => quiesce::calls::quiesce(agent, body).await,
+        ["v1", "continue"] if post => quiesce::calls::proceed(agent).await,
         ["v1", "adopt"] if post => adopt::call(agent, body).await,
         ["v1", "metrics"] if get => Ok(metrics::call(agent)),
         ["v1", "ports", port] if post => ports::connect(port, body).await,
@@ -86,7 +93,9 @@ fn health(agent: &Agent) -> Response<ResponseBody> {
         "pid": std::process::id(),
         "uptimeMs": agent.started.elapsed().as_millis() as u64,
         "sandboxId": identity.as_ref().map(|known| known.sandbox_id.as_str()),
-        "adopted": identity.is_some(),
+        "adopted": identity.is_some() && !agent.quiesce.is_strange_copy(),
+        "quiesced": agent.quiesce.is_quiesced(),
+        "identityGeneration": identity.as_ref().map_or(0, |known| known.generation),
     });
     reply(StatusCode::OK, &body)
 }

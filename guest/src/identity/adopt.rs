@@ -12,9 +12,8 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
-use super::{Identity, Limits, users};
+use super::{Identity, Limits, Reason, own_files, users};
 use crate::agent::Agent;
 use crate::http::body::ResponseBody;
 use crate::http::error::{Answer, Refusal};
@@ -27,7 +26,6 @@ use crate::processes::process::unix_ms;
 const ENTROPY_MAX_BYTES: usize = 4_096;
 const HOSTNAME_MAX_BYTES: usize = 63;
 const SANDBOX_ID_MAX_BYTES: usize = 128;
-const HOSTS_MAX_BYTES: usize = 64 << 10;
 /// `_IOW('R', 0x03, int[2])`: entropy that counts.
 const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
 const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
@@ -36,6 +34,10 @@ const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
 #[serde(rename_all = "camelCase")]
 struct AdoptRequest {
     sandbox_id: String,
+    #[serde(default = "first")]
+    generation: u64,
+    #[serde(default)]
+    reason: Reason,
     hostname: String,
     time_unix_ms: u64,
     #[serde(default)]
@@ -48,6 +50,10 @@ struct AdoptRequest {
     workdir: Option<String>,
 }
 
+fn first() -> u64 {
+    1
+}
+
 pub async fn call(agent: &Rc<Agent>, body: Incoming) -> Answer<Response<ResponseBody>> {
     let wanted: AdoptRequest = request::json(body).await?;
     let received_ms = unix_ms();
@@ -57,19 +63,26 @@ pub async fn call(agent: &Rc<Agent>, body: Incoming) -> Answer<Response<Response
 
     stir(&entropy).map_err(|error| Refusal::io("stir", "/dev/urandom", &error))?;
     name_host(&wanted.hostname).map_err(|error| Refusal::io("name", "the host", &error))?;
-    write_files(&wanted.sandbox_id, &wanted.hostname)?;
+    own_files::write(&wanted.sandbox_id, &wanted.hostname, wanted.generation)?;
     if let Some(count) = wanted.limits.cpu_count {
         cpus::narrow(count).map_err(|error| Refusal::io("narrow", "the CPUs", &error))?;
+    }
+    if let Some(bytes) = wanted.limits.memory_bytes {
+        let fitted = agent.memory.show(bytes);
+        fitted.map_err(|error| Refusal::io("show the memory in", "/proc/meminfo", &error))?;
     }
     let clock_skew_ms = received_ms as i64 - wanted.time_unix_ms as i64;
     *agent.identity.borrow_mut() = Some(Identity {
         sandbox_id: wanted.sandbox_id,
+        generation: wanted.generation,
+        reason: wanted.reason,
         hostname: host_name(),
         env: wanted.env,
         limits: wanted.limits,
         default_user,
         workdir: wanted.workdir,
     });
+    agent.quiesce.adopted();
     agent.tally.wake.notify_one();
     let identity = agent.identity.borrow();
     let identity = identity.as_ref();
@@ -99,6 +112,7 @@ fn check(wanted: &AdoptRequest) -> Answer<Vec<u8>> {
         return Err(Refusal::invalid(message));
     }
     crate::processes::check_env(&wanted.env)?;
+    check_limits(&wanted.limits)?;
     let entropy = STANDARD.decode(&wanted.entropy);
     let entropy = entropy.map_err(|_| Refusal::invalid("entropy must be base64"))?;
     if entropy.len() > ENTROPY_MAX_BYTES {
@@ -106,6 +120,29 @@ fn check(wanted: &AdoptRequest) -> Answer<Vec<u8>> {
         return Err(Refusal::invalid(message));
     }
     Ok(entropy)
+}
+
+/// Commands get no more than the agent's own hard limits, which it raises where the kernel lets it.
+fn check_limits(limits: &Limits) -> Answer<()> {
+    let rows = [
+        ("processes", limits.processes, libc::RLIMIT_NPROC),
+        ("openFiles", limits.open_files, libc::RLIMIT_NOFILE),
+    ];
+    for (name, wanted, resource) in rows {
+        let Some(wanted) = wanted else { continue };
+        let mut own: libc::rlimit = unsafe { std::mem::zeroed() };
+        unsafe { libc::getrlimit(resource, &mut own) };
+        let raised = libc::rlimit { rlim_max: wanted, ..own };
+        if wanted > own.rlim_max && unsafe { libc::setrlimit(resource, &raised) } != 0 {
+            let message = format!(
+                "cannot allow {wanted} {name}: the agent was started with a hard limit of {}; start \
+                 the machine with more",
+                own.rlim_max
+            );
+            return Err(Refusal::invalid(message));
+        }
+    }
+    Ok(())
 }
 
 /// Mixes the host's entropy in, with credit and an immediate reseed where the kernel has them.
@@ -139,65 +176,4 @@ fn host_name() -> String {
     let mut buffer = [0_u8; HOSTNAME_MAX_BYTES + 2];
     unsafe { libc::gethostname(buffer.as_mut_ptr().cast(), buffer.len() - 1) };
     CStr::from_bytes_until_nul(&buffer).unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn write_files(sandbox_id: &str, hostname: &str) -> Answer<()> {
-    let hash = Sha256::digest(format!("atoll-machine-id:{sandbox_id}"));
-    let machine_id: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    let hosts = hosts(&read(c"/etc/hosts"), hostname);
-    let files = [
-        (c"/etc/hostname", format!("{hostname}\n")),
-        (c"/etc/hosts", hosts),
-        (c"/etc/machine-id", format!("{machine_id}\n")),
-    ];
-    // A template may hold nothing but the agent.
-    unsafe { libc::mkdir(c"/etc".as_ptr(), 0o755) };
-    for (path, content) in files {
-        let name = path.to_string_lossy();
-        replace(path, &content).map_err(|error| Refusal::io("write", &name, &error))?;
-    }
-    Ok(())
-}
-
-const OWN_MARK: &str = "# atoll";
-
-/// The image's own lines stay; ours are replaced.
-fn hosts(old: &str, hostname: &str) -> String {
-    let foreign = old.lines().filter(|line| !line.ends_with(OWN_MARK));
-    let mut lines: Vec<String> = foreign.map(str::to_owned).collect();
-    if !old.lines().any(|line| line.starts_with("127.0.0.1") && !line.ends_with(OWN_MARK)) {
-        lines.push(format!("127.0.0.1 localhost {OWN_MARK}"));
-        lines.push(format!("::1 localhost ip6-localhost ip6-loopback {OWN_MARK}"));
-    }
-    lines.push(format!("127.0.1.1 {hostname} {OWN_MARK}"));
-    lines.join("\n") + "\n"
-}
-
-fn read(path: &CStr) -> String {
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOFOLLOW;
-    let content = descriptor::open(path, flags)
-        .and_then(|file| descriptor::read_small(file.as_raw_fd(), HOSTS_MAX_BYTES));
-    String::from_utf8_lossy(&content.unwrap_or_default()).into_owned()
-}
-
-/// Writes a root file anew. An old one, or a link that someone placed, is removed and not followed.
-fn replace(path: &CStr, content: &str) -> io::Result<()> {
-    unsafe { libc::unlink(path.as_ptr()) };
-    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-    let file = descriptor::open_at(libc::AT_FDCWD, path, flags, 0o644)?;
-    descriptor::write_all(file.as_raw_fd(), content.as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hosts;
-
-    #[test]
-    fn hosts_keeps_the_images_lines_and_replaces_ours() {
-        let first = hosts("10.0.0.1 db\n", "one");
-        let second = hosts(&first, "two");
-        assert!(second.starts_with("10.0.0.1 db\n127.0.0.1 localhost"));
-        assert!(second.contains("127.0.1.1 two ") && !second.contains(" one "));
-        assert_eq!(second.lines().count(), first.lines().count());
-    }
 }

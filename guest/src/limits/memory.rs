@@ -1,8 +1,10 @@
 //! How much memory the sandbox uses.
 
 use std::ffi::{CStr, CString};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use super::meminfo::{Meminfo, row};
 use super::survey::{Member, PAGE_BYTES};
 use crate::kernel::{descriptor, mounts};
 
@@ -15,24 +17,42 @@ pub struct Memory {
     cgroup: Option<OwnedFd>,
     /// Whether the kernel is gVisor's, which belongs to this sandbox alone.
     pub is_gvisor: bool,
+    /// gVisor's alone: elsewhere it is the host's, which the host itself covers.
+    meminfo: Option<Meminfo>,
 }
 
 impl Memory {
     /// Opens the cgroup and takes it out of the sight of users.
     pub fn find() -> Self {
         let is_gvisor = is_gvisor();
+        let meminfo = is_gvisor.then(Meminfo::open).transpose().unwrap_or_else(|error| {
+            eprintln!("atoll-agent: cannot open /proc/meminfo: {error}");
+            None
+        });
         let Ok(folder) = std::env::var(CGROUP_FOLDER_VARIABLE) else {
-            return Self { cgroup: None, is_gvisor };
+            return Self { cgroup: None, is_gvisor, meminfo };
         };
         let path = CString::new(folder).unwrap_or_default();
         let opened = descriptor::open(&path, libc::O_PATH | libc::O_DIRECTORY);
         mounts::detach(&path);
-        let memory = Self { cgroup: opened.ok(), is_gvisor };
+        let memory = Self { cgroup: opened.ok(), is_gvisor, meminfo };
         if memory.cgroup_used_bytes().is_none() {
             eprintln!("atoll-agent: {CGROUP_FOLDER_VARIABLE} cannot be read; adding up /proc");
-            return Self { cgroup: None, is_gvisor };
+            return Self { cgroup: None, ..memory };
         }
         memory
+    }
+
+    /// Shows programs this size, where the kernel is the sandbox's own.
+    pub fn show(&self, bytes: u64) -> io::Result<()> {
+        self.meminfo.as_ref().map_or(Ok(()), |meminfo| meminfo.show(bytes))
+    }
+
+    /// Tells programs the present use, where the kernel does not.
+    pub fn refresh(&self) {
+        if let Some(meminfo) = &self.meminfo {
+            meminfo.refresh();
+        }
     }
 
     /// From the cgroup; in gVisor, whose /proc/meminfo counts this sandbox alone, from there; else
@@ -68,10 +88,7 @@ impl Memory {
 
     /// No cache is in it: gVisor counts what its own memory file holds, as the host's cgroup does.
     fn own_kernel_used_bytes(&self) -> Option<u64> {
-        if !self.is_gvisor {
-            return None;
-        }
-        let text = read(libc::AT_FDCWD, c"/proc/meminfo")?;
+        let text = self.meminfo.as_ref()?.real()?;
         let kib = |name: &str| row(&text, name);
         Some(kib("MemTotal:")?.saturating_sub(kib("MemFree:")?) * 1_024)
     }
@@ -80,11 +97,6 @@ impl Memory {
 /// gVisor alone shows its own allocator there.
 pub fn is_gvisor() -> bool {
     unsafe { libc::access(c"/proc/sentry-meminfo".as_ptr(), libc::F_OK) == 0 }
-}
-
-fn row(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 fn read(folder: RawFd, name: &CStr) -> Option<String> {

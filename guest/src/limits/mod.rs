@@ -3,6 +3,7 @@
 pub mod capabilities;
 pub mod cpus;
 pub mod disk;
+mod meminfo;
 pub mod memory;
 pub mod metrics;
 pub mod process_limit;

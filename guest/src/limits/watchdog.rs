@@ -38,6 +38,9 @@ pub async fn watch(agent: Rc<Agent>) {
             }
         }
         agent.processes.sweep();
+        // A clock of running that somebody looks at while anything runs takes no run for a pause.
+        agent.clock.now();
+        agent.memory.refresh();
         let pause = look(&agent, &mut seen);
         next = Instant::now() + pause;
     }

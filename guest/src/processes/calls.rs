@@ -28,6 +28,10 @@ pub async fn put(agent: &Rc<Agent>, id: &str, query: &Query, body: Incoming) -> 
     let follows = query.flag("follow")?;
     let request: StartRequest = request::json(body).await?;
     request.check()?;
+    // What is to be started while an image is taken waits for its end, as a stopped process does.
+    if agent.identity.borrow().is_some() {
+        agent.quiesce.released().await;
+    }
     let (status, process) = match agent.processes.get(id) {
         Some(process) if process.request == request => (StatusCode::OK, process),
         Some(_) => {
@@ -99,6 +103,10 @@ pub async fn signal(agent: &Agent, id: &str, body: Incoming) -> Reply {
         let message = format!("there is no signal {:?}; name one as SIGTERM", request.signal);
         return Err(Refusal::invalid(message));
     };
+    // SIGCONT would set one free, and nobody can tell what another signal's default does.
+    if number != libc::SIGKILL {
+        agent.quiesce.released().await;
+    }
     let has_survivors = request.tree && !process.tree.pids().is_empty();
     if process.wait.get().is_some() && !has_survivors {
         let message = format!("cannot signal process {id}: it has ended");

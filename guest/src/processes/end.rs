@@ -5,25 +5,26 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
 
 use super::process::{Exit, Process, WaitResult, unix_ms};
 use super::request::Survivors;
 use crate::agent::Agent;
+use crate::clock::RunningClock;
 use crate::kernel::signals;
 use crate::limits::{disk, process_limit};
 
-pub struct Deadline(Option<Instant>);
+/// An instant of the time that the sandbox runs.
+pub struct Deadline(Option<Duration>);
 
 impl Deadline {
-    pub fn after(timeout_ms: Option<u64>) -> Self {
-        let after = |ms| Instant::now().checked_add(Duration::from_millis(ms));
+    pub fn after(clock: &RunningClock, timeout_ms: Option<u64>) -> Self {
+        let after = |ms| clock.now().checked_add(Duration::from_millis(ms));
         Self(timeout_ms.and_then(after))
     }
 
-    async fn passed(&self) {
+    async fn passed(&self, clock: &RunningClock) {
         match self.0 {
-            Some(at) => sleep_until(at).await,
+            Some(at) => clock.sleep_until(at).await,
             None => std::future::pending().await,
         }
     }
@@ -41,13 +42,13 @@ pub async fn oversee(
     let wait = tokio::select! {
         biased;
         wait = process.waited() => wait,
-        () = deadline.passed() => {
+        () = deadline.passed(&agent.clock) => {
             process.marks.timed_out.set(true);
             killed_by_deadline = process.tree.kill().await;
             process.waited().await
         }
     };
-    let duration = process.started.elapsed();
+    let duration = agent.clock.now().saturating_sub(process.started);
     if process.tree.was_refused() {
         process.marks.limit_processes.set(true);
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::process::Process;
 use super::ring::{PIECE_MAX_BYTES, Piece, Stream};
@@ -21,7 +21,8 @@ const HEARTBEAT_AFTER: Duration = Duration::from_secs(5);
 /// A reader that the process waits for, as long as it moves.
 pub struct Follower {
     pub position: Cell<u64>,
-    pub took_at: Cell<Instant>,
+    /// By the clock of running.
+    pub took_at: Cell<Duration>,
     pub evicted: Cell<bool>,
 }
 
@@ -35,7 +36,7 @@ impl Registration {
     pub fn new(process: Rc<Process>, position: u64) -> Self {
         let follower = Rc::new(Follower {
             position: Cell::new(position),
-            took_at: Cell::new(Instant::now()),
+            took_at: Cell::new(process.clock.now()),
             evicted: Cell::new(false),
         });
         process.followers.borrow_mut().push(follower.clone());
@@ -44,7 +45,7 @@ impl Registration {
 
     fn moved(&self, position: u64) {
         self.follower.position.set(position);
-        self.follower.took_at.set(Instant::now());
+        self.follower.took_at.set(self.process.clock.now());
         self.process.room.notify_waiters();
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
 
 use super::process::Process;
 use super::ring::{RING_MIN_BYTES, Stream};
@@ -98,7 +97,8 @@ pub async fn collect(
 
 /// Waits until the slowest follower leaves room in the ring, and gives how much.
 async fn wait_for_room(process: &Process) -> usize {
-    let full_since = Instant::now();
+    let clock = &process.clock;
+    let full_since = clock.now();
     loop {
         let room = process.room.notified();
         let slowest =
@@ -115,9 +115,12 @@ async fn wait_for_room(process: &Process) -> usize {
             return ((limit - behind) as usize).min(READ_MAX_BYTES);
         }
         let deadline = slowest.took_at.get().max(full_since) + STALL_MAX;
-        if timeout_at(deadline, room).await.is_err()
-            && slowest.took_at.get() + STALL_MAX <= Instant::now()
-        {
+        let stalled = tokio::select! {
+            biased;
+            () = room => false,
+            () = clock.sleep_until(deadline) => true,
+        };
+        if stalled && slowest.took_at.get() + STALL_MAX <= clock.now() {
             slowest.evicted.set(true);
             process.followers.borrow_mut().retain(|known| !Rc::ptr_eq(known, &slowest));
             process.changed.notify_waiters();

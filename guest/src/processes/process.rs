@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use super::ring::Ring;
 use super::stdin::Stdin;
 use super::terminal::Terminal;
 use super::tree::Tree;
+use crate::clock::RunningClock;
 
 pub struct Process {
     pub id: String,
@@ -24,7 +25,9 @@ pub struct Process {
     pub started_at_ms: u64,
     /// Processes that the host's kernel had killed for memory when it started.
     pub memory_kills: Option<u64>,
-    pub started: Instant,
+    /// By the clock of running.
+    pub started: Duration,
+    pub clock: Rc<RunningClock>,
     pub tree: Tree,
     pub stdin: Stdin,
     pub terminal: Option<Rc<Terminal>>,

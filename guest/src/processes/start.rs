@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Instant;
 
 use serde_json::json;
 use tokio::sync::{Notify, watch};
@@ -71,7 +70,7 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         announce: None,
         reset_oom_score: true,
     };
-    let started = Instant::now();
+    let started = agent.clock.now();
     let (pid, report) = launch(&mut plan, &tree).map_err(|failure| {
         tree.remove();
         refusal(id, &request, &cwd, limits.processes, failure)
@@ -90,6 +89,7 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         started_at_ms: unix_ms(),
         memory_kills: agent.memory.kills(),
         started,
+        clock: agent.clock.clone(),
         tree,
         stdin,
         terminal,
@@ -149,7 +149,7 @@ fn oversee(agent: &Rc<Agent>, process: &Rc<Process>, sources: Vec<Source>) {
     let told = complete.clone();
     let ended = move || told.notify_one();
     spawn_local(collect(agent.clone(), process.clone(), sources, finishing, ended));
-    let deadline = Deadline::after(process.request.timeout_ms);
+    let deadline = Deadline::after(&agent.clock, process.request.timeout_ms);
     spawn_local(end::oversee(agent.clone(), process.clone(), deadline, finish, complete));
     agent.tally.wake.notify_one();
 }

@@ -51,6 +51,12 @@ impl Table {
         !self.by_pid.borrow().is_empty()
     }
 
+    /// The agent's own helpers among all processes.
+    pub fn supervisors(&self) -> Vec<i32> {
+        let started = self.started.borrow();
+        started.iter().filter_map(|known| known.tree.supervisor()).collect()
+    }
+
     /// Tells the end of a child that belongs into another process's tree.
     pub fn expect(&self, pid: i32) -> oneshot::Receiver<WaitResult> {
         let (sender, receiver) = oneshot::channel();

@@ -35,6 +35,14 @@ impl Tree {
         }
     }
 
+    /// The agent's own helper that holds the tree, which is none of its members.
+    pub fn supervisor(&self) -> Option<i32> {
+        match self {
+            Self::Group(_) => None,
+            Self::Supervised(supervisor) => Some(supervisor.get()).filter(|pid| *pid > 0),
+        }
+    }
+
     /// Sends a signal to each member once and gives how many got it.
     pub fn signal(&self, signal: i32) -> usize {
         self.pids().into_iter().filter(|pid| unsafe { libc::kill(*pid, signal) == 0 }).count()

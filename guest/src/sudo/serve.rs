@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::command::{Command, command};
 use super::rules::{self, Caller};
@@ -81,18 +81,22 @@ pub async fn serve(agent: Rc<Agent>, listener: OwnedFd) -> io::Result<()> {
 
 async fn answer(agent: Rc<Agent>, connection: OwnedFd, reading: &Semaphore) -> io::Result<()> {
     let connection = descriptor::watched(connection)?;
-    let received = timeout(REQUEST_WAIT, async {
+    let received = agent.clock.timeout(REQUEST_WAIT, async {
         let _permit = reading.acquire().await.map_err(io::Error::other)?;
         receive(&connection).await
     });
     let Ok(received) = received.await else { return Ok(()) };
+    // The caller was stopped after it had asked.
+    agent.quiesce.released().await;
     let answer = match received? {
         Err(why) => Answer::Refused(why),
         Ok((request, sender, streams)) => match run(&agent, &request, sender, streams) {
             Err(why) => Answer::Refused(why),
             Ok(None) => Answer::Allowed,
             Ok(Some((pid, ended))) => {
-                let Some(result) = oversee(&connection, pid, ended).await else { return Ok(()) };
+                let Some(result) = oversee(&agent, &connection, pid, ended).await else {
+                    return Ok(());
+                };
                 match libc::WIFSIGNALED(result.status) {
                     true => Answer::Signaled(libc::WTERMSIG(result.status)),
                     false => Answer::Exited(libc::WEXITSTATUS(result.status)),
@@ -224,6 +228,7 @@ fn permit(caller: &User, target: &User) -> Result<(), String> {
 
 /// Forwards signals until the command has ended; `None` when the caller went first.
 async fn oversee(
+    agent: &Agent,
     connection: &AsyncFd<OwnedFd>,
     pid: i32,
     mut ended: oneshot::Receiver<WaitResult>,
@@ -249,7 +254,7 @@ async fn oversee(
     }
     signal_group(pid, libc::SIGHUP);
     signal_group(pid, libc::SIGCONT);
-    if timeout(HANGUP_GRACE, &mut ended).await.is_err() {
+    if agent.clock.timeout(HANGUP_GRACE, &mut ended).await.is_err() {
         signal_group(pid, libc::SIGKILL);
         let _ = ended.await;
     }

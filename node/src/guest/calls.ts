@@ -4,7 +4,7 @@ import type { GuestConnection } from './connection.ts'
 import { readJson } from './read-json.ts'
 
 /** The one generation of the guest protocol that this build speaks. */
-export const guestGeneration = 1
+export const guestGeneration = 2
 
 const healthSchema = z.object({
   generation: z.int(),
@@ -12,13 +12,20 @@ const healthSchema = z.object({
   pid: z.int(),
   uptimeMs: z.number(),
   sandboxId: z.string().max(64).nullable(),
+  /** False in a restored copy that was not told yet who it is. */
   adopted: z.boolean(),
+  quiesced: z.boolean(),
+  /** The generation that the last adoption gave; 0 before the first. */
+  identityGeneration: z.int(),
 })
 export type GuestHealth = z.output<typeof healthSchema>
 
 /** What the agent is told to be. */
 export interface Identity {
   readonly sandboxId: string
+  /** Counts the identities that a sandbox's memory has had: one more at each fork and resume. */
+  readonly generation: number
+  readonly reason: 'create' | 'fork' | 'resume' | 'resize'
   readonly hostname: string
   readonly timeUnixMs: number
   readonly entropy: string
@@ -48,6 +55,9 @@ const adoptedSchema = z.object({
 })
 export type Adopted = z.output<typeof adoptedSchema>
 
+const quiescedSchema = z.object({ stopped: z.int() })
+const continuedSchema = z.object({ continued: z.int() })
+
 const processesSchema = z.object({ processes: z.array(processSchema) })
 
 /** Asks the agent who it is; refuses another generation than ours, since it would misunderstand us. */
@@ -70,6 +80,33 @@ export const askAdopt = (guest: GuestConnection, identity: Identity, timeoutMs: 
     adoptedSchema,
     'cannot give the guest its identity',
   )
+
+/**
+ * Stops every user process and answers how many; the agent continues them by itself after `forMs`, but never in
+ * a copy. `overloaded` where some could not be caught: everything runs on then.
+ */
+export const askQuiesce = async (guest: GuestConnection, forMs: number, timeoutMs: number): Promise<number> =>
+  (
+    await ask(
+      guest,
+      { method: 'POST', path: '/v1/quiesce', ...jsonBody({ forMs }) },
+      timeoutMs,
+      quiescedSchema,
+      "cannot quiesce the guest's processes",
+    )
+  ).stopped
+
+/** Continues what quiesce stopped and answers how many; `not_adopted` in a copy that was not adopted since. */
+export const askContinue = async (guest: GuestConnection, timeoutMs: number): Promise<number> =>
+  (
+    await ask(
+      guest,
+      { method: 'POST', path: '/v1/continue' },
+      timeoutMs,
+      continuedSchema,
+      "cannot continue the guest's processes",
+    )
+  ).continued
 
 /** All processes that the agent knows, newest first. */
 export const askProcesses = async (guest: GuestConnection, timeoutMs: number) =>
