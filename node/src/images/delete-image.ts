@@ -3,6 +3,7 @@ import { AtollError } from '@atoll/protocol'
 import { type ImageStore, removeIfThere } from './image-store.ts'
 import { listImages } from './list-images.ts'
 import { findRecord, rootfsPath } from './open-image.ts'
+import { verifiedPath } from './verified.ts'
 import { syncDirectory } from './write-durably.ts'
 
 /** Removes an image; refused while something of `inUse` (digests) still needs it. Answers with what was freed. */
@@ -27,6 +28,7 @@ export const deleteImage = async (
   const shared = others.some((other) => other.rootfs.digest === record.rootfs.digest)
   if (!shared) {
     store.verified.delete(record.rootfs.digest)
+    await removeIfThere(verifiedPath(store, record.rootfs.digest))
     await removeIfThere(rootfsPath(store, record.rootfs.digest))
   }
   await syncDirectory(store.templatesDirectory)

@@ -32,7 +32,7 @@ export interface ImageStore {
   readonly mkfsPath: string
   readonly idBase: number
   readonly now: () => number
-  /** Root filesystems whose bytes were hashed by this process: file identity by digest. */
+  /** Root filesystems whose bytes were hashed: hash and file identity by digest. */
   readonly verified: Map<string, string>
   /** Root filesystems that are being made: the same one is made once. */
   readonly making: Map<string, Promise<Rootfs>>

@@ -10,6 +10,7 @@ import { imageFormatVersion } from './limits.ts'
 import { findRootfs } from './list-images.ts'
 import { findRecord, rootfsPath } from './open-image.ts'
 import type { OnImageProgress } from './progress.ts'
+import { identityOf, rememberVerified } from './verified.ts'
 import { commitFile, writeDurably } from './write-durably.ts'
 
 /** One archive of an image. */
@@ -117,6 +118,8 @@ const build = async (store: ImageStore, order: Order): Promise<Rootfs> => {
   const sizeBytes = await takeOver(erofsPath)
   const sha256 = await hashFile(erofsPath, order.signal)
   await commitFile(erofsPath, rootfsPath(store, digest), 0o444)
+  const identity = await identityOf(rootfsPath(store, digest))
+  if (identity !== undefined) await rememberVerified(store, { digest, sha256 }, identity)
   order.onProgress({ stage: 'done', subject: digest, doneBytes: sizeBytes, totalBytes: sizeBytes })
   return { digest, description, sha256, sizeBytes, reports }
 }

@@ -1,9 +1,9 @@
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AtollError } from '@atoll/protocol'
 import { hashFile } from './hash-file.ts'
 import { type ImageRecord, imageRecordSchema } from './image-record.ts'
 import { type ImageStore, readIfThere } from './image-store.ts'
+import { identityOf, isVerified, rememberVerified } from './verified.ts'
 
 /** An image that may be booted. */
 export interface OpenedImage {
@@ -14,7 +14,7 @@ export interface OpenedImage {
 
 /**
  * The image of a digest, its bytes checked against its record. Hashing takes about a second per GB, so an
- * unchanged file (inode, size, both times) is hashed once per process.
+ * unchanged file (inode, size, times of birth and change) is hashed once.
  */
 export const openImage = async (
   store: ImageStore,
@@ -23,24 +23,24 @@ export const openImage = async (
 ): Promise<OpenedImage> => {
   const record = await findRecord(store, digest)
   const path = record === undefined ? '' : rootfsPath(store, record.rootfs.digest)
-  const found = record === undefined ? undefined : await stat(path, { bigint: true }).catch(() => undefined)
-  if (record === undefined || found === undefined) {
+  const identity = record === undefined ? undefined : await identityOf(path)
+  if (record === undefined || identity === undefined) {
     throw new AtollError(
       'not_found',
       `cannot open image ${digest}: this node does not have it; import or build it`,
     )
   }
   const { rootfs } = record
-  const identity = [found.ino, found.size, found.mtimeNs, found.ctimeNs].join(':')
-  if (store.verified.get(rootfs.digest) === identity) return { record, path }
-  const sha256 = Number(found.size) === rootfs.sizeBytes ? await hashFile(path, signal) : 'another size'
+  if (await isVerified(store, rootfs, identity)) return { record, path }
+  const sha256 =
+    identity.split(':')[1] === String(rootfs.sizeBytes) ? await hashFile(path, signal) : 'another size'
   if (sha256 !== rootfs.sha256) {
     throw new AtollError(
       'hash_mismatch',
       `cannot open image ${digest}: ${path} is not the file that was made; delete the image and make it again`,
     )
   }
-  store.verified.set(rootfs.digest, identity)
+  await rememberVerified(store, rootfs, identity)
   return { record, path }
 }
 
