@@ -71,6 +71,7 @@ export const createNode = async (dependencies: NodeDependencies): Promise<Node> 
     live: new Map(),
     work: new Map(),
     ends: new Map(),
+    lines: new Map(),
     listeners: new Set(),
     closing: closing.signal,
   }

@@ -11,6 +11,8 @@ export interface GuestConnection {
   request(request: GuestRequest, onClosed?: () => void): Promise<GuestResponse>
   /** Requests under way. */
   readonly open: number
+  /** While it stands still its silence is no fault, and requests under way wait. */
+  hush(hushed: boolean): void
   /** Ends the session; requests under way and later ones reject with `reason`. */
   close(reason: AtollError): void
 }
@@ -28,6 +30,7 @@ export const guestConnection = (
   let session: Watched | undefined
   let opening: Promise<Watched> | undefined
   let lost = false
+  let isHushed = false
 
   const note = (fault: AtollError | undefined): void => {
     if (ending.signal.aborted || lost === (fault !== undefined)) return
@@ -41,6 +44,7 @@ export const guestConnection = (
       const opened = watched(await openSession(connectGuest, random, ending.signal, timeoutMs), note)
       if (ending.signal.aborted) opened.http2.destroy()
       ending.signal.throwIfAborted()
+      opened.watch.hush(isHushed)
       session = opened
       note(undefined)
       return opened
@@ -56,6 +60,10 @@ export const guestConnection = (
       ending.signal.throwIfAborted()
       const usable = session !== undefined && isUsable(session) ? session : await (opening ??= open())
       return await exchange(usable, request, onClosed)
+    },
+    hush(hushed) {
+      isHushed = hushed
+      session?.watch.hush(hushed)
     },
     get open() {
       return session === undefined || session.http2.destroyed ? 0 : session.watch.open

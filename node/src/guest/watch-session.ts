@@ -32,17 +32,19 @@ export const watched = (http2: ClientHttp2Session, onDead: (fault: AtollError) =
 const watchSession = (session: ClientHttp2Session, onDead: (error: AtollError) => void) => {
   let open = 0
   let timer: NodeJS.Timeout | undefined
+  let isHushed = false
   const stop = (): void => {
     clearInterval(timer)
     timer = undefined
   }
   const ask = (): void => {
     if (session.destroyed || session.closed) return stop()
+    if (isHushed) return
     let answered = false
     const late = setTimeout(() => {
       // A daemon that was itself stopped for seconds looks at what has arrived before it judges.
       setImmediate(() => {
-        if (answered || session.destroyed) return
+        if (answered || isHushed || session.destroyed) return
         stop()
         onDead(
           new AtollError(
@@ -70,6 +72,10 @@ const watchSession = (session: ClientHttp2Session, onDead: (error: AtollError) =
     end: (): void => {
       open--
       if (open === 0) stop()
+    },
+    /** While its guest stands still no answer is no fault. */
+    hush: (hushed: boolean): void => {
+      isHushed = hushed
     },
     get open() {
       return open

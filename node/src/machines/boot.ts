@@ -97,6 +97,8 @@ export const liveOf = (
   guest,
   exchanges: new Set(),
   lastHeldMs: context.clock.now(),
+  standing: false,
+  quiet: undefined,
 })
 
 /** The channel to a machine's guest; `owner` names the sandbox once it has one. */

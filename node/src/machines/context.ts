@@ -13,11 +13,16 @@ import type { Runtimes } from './runtimes.ts'
 export interface Live {
   readonly id: string
   readonly machine: Machine
-  readonly guest: GuestConnection
+  /** Another one after a pause broke the former off. */
+  guest: GuestConnection
   /** Exchanges that hold the sandbox now. */
   readonly exchanges: Set<Holder>
   /** When the last exchange that held it ended; Unix ms. */
   lastHeldMs: number
+  /** From before it is paused until after it was resumed: calls ask the record what to do. */
+  standing: boolean
+  /** While its processes stand still for a capture that they outlive: starts wait for it. */
+  quiet: Promise<void> | undefined
 }
 
 /** A boot or stop under way: whoever deletes the sandbox aborts it and waits until it has unwound. */
@@ -26,6 +31,13 @@ export interface Work {
   readonly abort: (reason: AtollError) => void
   readonly unwound: Promise<unknown>
   readonly done: Promise<unknown>
+}
+
+/** Whole-machine operations of one sandbox, one after the other. */
+export interface Line {
+  readonly name: string
+  readonly result: Promise<unknown>
+  readonly waiting: number
 }
 
 /** What every verb of the machines gets. */
@@ -45,6 +57,8 @@ export interface Context {
   readonly live: Map<string, Live>
   readonly work: Map<string, Work>
   readonly ends: Map<string, Promise<Receipt>>
+  /** The last in line of each sandbox that has a line. */
+  readonly lines: Map<string, Line>
   readonly listeners: Set<(event: NodeEvent) => void>
   /** Aborted when the daemon closes. */
   readonly closing: AbortSignal

@@ -34,6 +34,22 @@ export const machineLimits = {
   uidsPerSlot: 65_536,
   /** Memory of a machine that waits for an image, bytes: that of a default sandbox. */
   blankMemoryBytes: 512 * 1024 ** 2,
+  /** Longest for the way from asked to saved, or from saved to running, ms: a GiB of memory on a slow disk. */
+  captureMs: 300_000,
+  /** After that a guest goes on by itself where nobody asked it to, ms. */
+  quiesceForMs: 330_000,
+  /** Longest until all processes of a guest stand still, ms. */
+  quiesceMs: 10_000,
+  /** Between SIGTERM and the end of a machine that is stopped, ms. */
+  stopGraceMs: 2_000,
+  /** Operations on one whole sandbox that may wait for each other. */
+  operationsPerSandbox: 32,
+  /** Children of a fork on their way at a time, per CPU of the host. */
+  forksPerCpu: 1,
+  /** What the archive of a disk may take beyond the disk's own size, bytes: headers, and sparse files in full. */
+  layerOverheadBytes: 64 * 1024 ** 2,
+  /** Between two looks at the host's memory for machines that stand frozen, ms. */
+  pressureEveryMs: 2_000,
   tickMinMs: 20,
   tickMaxMs: 1_000,
 } as const
@@ -64,6 +80,10 @@ export interface NodeOptions {
   readonly templateSnapshots: boolean
   /** Bytes of all snapshots: of users, of stored sandboxes, of templates. */
   readonly snapshotQuotaBytes: number
+  /** After that a frozen sandbox goes to disk, ms. */
+  readonly frozenKeptMs: number
+  /** With less memory than that available on the host frozen ones go to disk, longest frozen first, bytes. */
+  readonly frozenReserveBytes: number
 }
 
 export const defaultOptions: NodeOptions = {
@@ -81,4 +101,6 @@ export const defaultOptions: NodeOptions = {
   poolMemoryMib: null,
   templateSnapshots: true,
   snapshotQuotaBytes: 256 * 1024 ** 3,
+  frozenKeptMs: 600_000,
+  frozenReserveBytes: 512 * 1024 ** 2,
 }

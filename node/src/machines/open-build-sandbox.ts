@@ -32,6 +32,7 @@ export const openBuildSandbox =
       id,
       runtime: null,
       imageDigest,
+      snapshot: null,
       hostname: 'build',
       env: {},
       user: 'root',
@@ -39,8 +40,10 @@ export const openBuildSandbox =
       limits: buildLimits,
       lease: {
         expiresAtMs: node.clock.now() + limits.timeoutDefaultMs * 2,
+        timeoutMs: limits.timeoutDefaultMs * 2,
         onTimeout: 'delete',
         idle: { afterMs: idleMs, action: 'delete' },
+        autoResume: false,
         onHostLost: 'delete',
       },
     }
@@ -51,6 +54,7 @@ export const openBuildSandbox =
       get open() {
         return node.live.get(id)?.guest.open ?? 0
       },
+      hush: (hushed) => node.live.get(id)?.guest.hush(hushed),
       close: (reason) => node.live.get(id)?.guest.close(reason),
     }
     return guestBuildSandbox(guest, async () => {

@@ -119,6 +119,7 @@ const failedProbe = (reason: string): Capabilities => ({
   strength: 'none',
   memorySnapshot: false,
   diskStop: false,
+  diskSnapshot: 'none',
   freeze: false,
   resize: false,
   limits: { cpu: 'none', memory: 'none', processes: 'none', disk: 'none', openFiles: 'none' },

@@ -99,7 +99,7 @@ export const sandboxRecords = (database: DatabaseSync) => {
   const living = database.prepare("SELECT * FROM sandboxes WHERE state <> 'ended' ORDER BY created_at_ms, id")
   const held = database.prepare(
     `SELECT count(*) AS count,
-            coalesce(sum(CASE WHEN state = 'stopped' THEN 0 ELSE json_extract(spec, '$.limits.memoryMib') END), 0) AS memory
+            coalesce(sum(CASE WHEN state = 'stopped' OR (state = 'paused' AND depth = 'stored') THEN 0 ELSE json_extract(spec, '$.limits.memoryMib') END), 0) AS memory
      FROM sandboxes WHERE state <> 'ended'`,
   )
   const images = database.prepare(
@@ -124,7 +124,7 @@ export const sandboxRecords = (database: DatabaseSync) => {
       const next: SandboxRecord = { ...record, ...patch, version: record.version + 1 }
       return update.run(...toRow(next), record.version).changes === 1 ? next : undefined
     },
-    /** What is promised to those that are not ended; a stopped one holds no memory. */
+    /** What is promised to those that are not ended; a stopped or stored one holds no memory. */
     held: (): { count: number; memoryMib: number } => {
       const row = held.get()
       return { count: Number(row?.['count']), memoryMib: Number(row?.['memory']) }
