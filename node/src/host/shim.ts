@@ -39,7 +39,10 @@ export const usageSchema = z.object({
 })
 export const limitsSchema = z.object({ memoryBytes: z.int(), cpuMillis: z.int(), pids: z.int() })
 export const destroyedSchema = z.object({ receipt: receiptSchema.nullable() })
-export const deadlineSchema = z.object({ unixMs: z.int().nullable(), action: z.enum(['kill', 'freeze']).default('kill') })
+export const deadlineSchema = z.object({
+  unixMs: z.int().nullable(),
+  action: z.enum(['kill', 'freeze']).default('kill'),
+})
 export { exitSchema }
 
 /** The end of a sandbox, from disk; undefined while there is none. */

@@ -2,7 +2,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AtollError } from '@atoll/protocol'
 import { z } from 'zod'
-import type { Machine, MachineExit, MachineImage, MachineLimits, MachineRecord, Receipt } from '../runtimes/driver.ts'
+import type {
+  Machine,
+  MachineExit,
+  MachineImage,
+  MachineLimits,
+  MachineRecord,
+  Receipt,
+} from '../runtimes/driver.ts'
 import { cpuWeightOf } from './cpu-weight.ts'
 import { reap } from './launcher.ts'
 import { keepLimits } from './keep-limits.ts'

@@ -104,7 +104,12 @@ export const layDisk = async (spec: MachineSpec, image: MachineImage, signal: Ab
   if (image.diskBytes !== spec.limits.diskBytes)
     throw unfit(`it has ${image.diskBytes} bytes and the sandbox's disk ${spec.limits.diskBytes}`)
   const file = image.files.find(({ name }) => name === diskImageFile)
-  const size = file === undefined ? -1 : await stat(file.path).then(({ size }) => size).catch(() => -1)
+  const size =
+    file === undefined
+      ? -1
+      : await stat(file.path)
+          .then(({ size }) => size)
+          .catch(() => -1)
   if (file === undefined || size !== file.bytes || size !== image.diskBytes)
     throw new AtollError(
       'snapshot_invalid',

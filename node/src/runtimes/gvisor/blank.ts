@@ -22,8 +22,8 @@ export const blank = async (host: GvisorHost, spec: MachineSpec, signal: AbortSi
     record: machine.record,
     spec,
     exited: machine.exited,
-    freeze: machine.freeze,
-    destroy: machine.destroy,
+    freeze: (freezeSignal) => machine.freeze(freezeSignal),
+    destroy: (destroySignal) => machine.destroy(destroySignal),
     restore: async (image, restoreSignal) => {
       const began = performance.now()
       try {

@@ -20,7 +20,8 @@ export const machineOf = (
     translation,
     // The disk is a tmpfs whose size is one of its mount options, inside.
     fixed: ['diskBytes'],
-    checkpoint: (target, kind, inForce, signal) => checkpoint({ host, record, limits: inForce }, target, kind, signal),
+    checkpoint: (target, kind, inForce, signal) =>
+      checkpoint({ host, record, limits: inForce }, target, kind, signal),
   })
 
 /** The machine of what the launcher has just started. */

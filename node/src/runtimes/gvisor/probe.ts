@@ -80,7 +80,7 @@ const capabilitiesOf = (host: GvisorHost): Capabilities => ({
     'An out-of-memory kill by the host ends the whole sandbox; the agent ends the biggest process before that.',
     'No io_uring, pidfd_open, openat2, copy_file_range, landlock, fanotify, nor Docker inside.',
     'No network but loopback yet.',
-    "Forks and snapshots do not share memory with each other: each has its own copy.",
+    'Forks and snapshots do not share memory with each other: each has its own copy.',
   ],
 })
 

@@ -30,7 +30,9 @@ export const checkImage = async (host: GvisorHost, image: MachineImage, spec: Ma
   if (image.version !== versionOf(host))
     throw unfit(`the image is of ${image.version} and here is ${versionOf(host)}`)
   if (image.diskBytes !== spec.limits.diskBytes)
-    throw unfit(`the image has a disk of ${image.diskBytes} bytes and the sandbox one of ${spec.limits.diskBytes}`)
+    throw unfit(
+      `the image has a disk of ${image.diskBytes} bytes and the sandbox one of ${spec.limits.diskBytes}`,
+    )
   for (const { path, bytes } of image.files) {
     const size = await stat(path).then(
       (found) => found.size,
@@ -79,7 +81,11 @@ const restoreFault = async (id: string, machine: Machine, error: unknown): Promi
     return new AtollError('host_disk_full', `cannot restore ${id}: no room for its memory or disk: ${why}`, {
       cause: error,
     })
-  if (ended?.cause === 'killed' || ended?.cause === 'deadline' || (error instanceof AtollError && error.code !== 'internal'))
+  if (
+    ended?.cause === 'killed' ||
+    ended?.cause === 'deadline' ||
+    (error instanceof AtollError && error.code !== 'internal')
+  )
     return new AtollError('internal', `cannot restore ${id}: ${why}`, { cause: error })
   return new AtollError('snapshot_invalid', `cannot restore ${id}: runsc does not take the image: ${why}`, {
     cause: error,
@@ -95,4 +101,7 @@ const waitMs = (ms: number): Promise<undefined> =>
 
 /** The command line of runsc has no blank that takes an image later; only the socket has. */
 export const controlPathLacks = (act: string): AtollError =>
-  new AtollError('unsupported', `cannot ${act} with controlPath cli: only the control socket can; set it to socket`)
+  new AtollError(
+    'unsupported',
+    `cannot ${act} with controlPath cli: only the control socket can; set it to socket`,
+  )

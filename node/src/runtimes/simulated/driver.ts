@@ -2,7 +2,7 @@ import { type Clock, systemClock } from '@atoll/kit'
 import type { RuntimeDriver } from '../driver.ts'
 import { probe } from './probe.ts'
 import { recover } from './recover.ts'
-import { restore } from './restore.ts'
+import { blank, restore } from './restore.ts'
 import { start } from './start.ts'
 import { type SimulatedWorld, simulatedWorld } from './world.ts'
 
@@ -14,8 +14,9 @@ export const simulatedDriver = (
   return {
     name: 'simulated',
     probe,
-    start: (spec, signal) => start(world, clock, spec, signal),
-    restore,
+    start: (spec, signal, disk) => start(world, clock, spec, signal, disk),
+    blank: (spec, signal) => blank(world, clock, spec, signal),
+    restore: (image, spec, signal) => restore(world, clock, image, spec, signal),
     recover: (record) => recover(world, clock, record),
     // Its machines live in memory: what is gone has left nothing behind.
     lastExit: async () => undefined,

@@ -2,10 +2,9 @@ import { duplexPair } from 'node:stream'
 import { atTime, type Clock } from '@atoll/kit'
 import { AtollError } from '@atoll/protocol'
 import type { Machine, MachineExit, MachineRecord, Receipt } from '../driver.ts'
+import { checkpoint } from './checkpoint.ts'
+import { simulatedVersion } from './version.ts'
 import type { SimulatedMachine, SimulatedWorld } from './world.ts'
-
-/** Version of what is simulated, for records. */
-export const simulatedVersion = 'simulated 1'
 
 /** The port's view on a machine of the world. */
 export const machineOf = (
@@ -33,40 +32,36 @@ export const machineOf = (
     },
     state: async () => {
       if (machine.exit !== undefined) return 'ended'
-      return machine.frozen ? 'frozen' : 'running'
+      return machine.guest.frozen.isClosed ? 'frozen' : 'running'
     },
     freeze: async () => {
       alive('freeze')
-      machine.frozen = true
+      machine.guest.frozen.close()
     },
     thaw: async () => {
       alive('thaw')
-      machine.frozen = false
+      machine.guest.frozen.open()
     },
-    checkpoint: async () => {
-      throw new AtollError('unsupported', 'the simulated runtime has no snapshots; use a real runtime')
+    checkpoint: async (target, kind, signal) => {
+      alive('save')
+      return await checkpoint(machine, target, kind, signal)
     },
-    resize: async (limits) => {
+    resize: async (wanted) => {
       alive('resize')
-      machine.limits = { ...machine.limits, ...limits }
+      const { limits } = machine
+      machine.limits = {
+        cpuMillis: wanted.cpuMillis ?? limits.cpuMillis,
+        memoryBytes: wanted.memoryBytes ?? limits.memoryBytes,
+        processes: wanted.processes ?? limits.processes,
+        diskBytes: wanted.diskBytes ?? limits.diskBytes,
+        openFiles: wanted.openFiles ?? limits.openFiles,
+      }
       machine.guest.tree.limitBytes = machine.limits.diskBytes
       return machine.limits
     },
-    setDeadline: async (unixMs) => {
+    setDeadline: async (unixMs, action) => {
       alive('set the deadline of')
-      machine.deadline?.[Symbol.dispose]()
-      machine.deadline =
-        unixMs === null
-          ? undefined
-          : atTime(
-              unixMs,
-              () => clock.now(),
-              () =>
-                endMachine(world, clock, machine, {
-                  cause: 'deadline',
-                  message: "the host's deadline passed",
-                }),
-            )
+      setDeadline(world, clock, machine, unixMs, action)
     },
     usage: async () => ({
       memoryBytes: 0,
@@ -79,6 +74,24 @@ export const machineOf = (
     destroy,
     [Symbol.asyncDispose]: async () => void (await destroy()),
   }
+}
+
+/** What happens at that instant with nobody's help. */
+export const setDeadline = (
+  world: SimulatedWorld,
+  clock: Clock,
+  machine: SimulatedMachine,
+  unixMs: number | null,
+  action: 'kill' | 'freeze',
+): void => {
+  machine.deadline?.[Symbol.dispose]()
+  machine.deadline = undefined
+  if (unixMs === null) return
+  const act = (): void => {
+    if (action === 'freeze') return machine.guest.frozen.close()
+    endMachine(world, clock, machine, { cause: 'deadline', message: "the host's deadline passed" })
+  }
+  machine.deadline = atTime(unixMs, () => clock.now(), act)
 }
 
 /** Ends a machine as its host sees it: programs stop, the channel breaks, `exited` resolves. */

@@ -1,5 +1,5 @@
 import type { Capabilities } from '../driver.ts'
-import { simulatedVersion } from './machine.ts'
+import { simulatedVersion } from './version.ts'
 
 /** Always there: it needs nothing of the host. */
 export const probe = async (): Promise<Capabilities> => ({
@@ -7,8 +7,9 @@ export const probe = async (): Promise<Capabilities> => ({
   version: simulatedVersion,
   isolation: 'None: a simulation in memory for tests, which runs no program of anyone.',
   strength: 'none',
-  memorySnapshot: false,
+  memorySnapshot: true,
   diskStop: true,
+  diskSnapshot: 'guest',
   freeze: true,
   resize: true,
   limits: { cpu: 'none', memory: 'reported', processes: 'enforced', disk: 'enforced', openFiles: 'none' },

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs'
 import { access, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { atTime, type Clock } from '@atoll/kit'
+import type { Clock } from '@atoll/kit'
 import { AtollError } from '@atoll/protocol'
-import type { Machine, MachineSpec } from '../driver.ts'
+import type { Machine, MachineImage, MachineSpec } from '../driver.ts'
 import { serveGuest } from './guest/serve.ts'
-import type { GuestState } from './guest/state.ts'
+import { bootedGuest } from './guest/state.ts'
 import { makeTree, type Tree } from './guest/tree.ts'
-import { endMachine, machineOf } from './machine.ts'
+import { machineOf, setDeadline } from './machine.ts'
 import type { SimulatedMachine, SimulatedWorld } from './world.ts'
 
 /** Marks a directory whose disk the world holds. */
@@ -19,22 +19,29 @@ export const start = async (
   clock: Clock,
   spec: MachineSpec,
   signal: AbortSignal,
+  disk?: MachineImage,
 ): Promise<Machine> => {
   signal.throwIfAborted()
+  if (disk !== undefined)
+    throw new AtollError(
+      'unsupported',
+      `cannot boot ${spec.id} on a disk image: lay the guest's layer over it`,
+    )
   const began = clock.monotonic()
+  const machine = await makeSimulated(world, clock, spec)
+  return machineOf(world, clock, machine, { boot: clock.monotonic() - began })
+}
+
+/** A machine of the world with an empty guest, on the disk of its directory. */
+export const makeSimulated = async (
+  world: SimulatedWorld,
+  clock: Clock,
+  spec: MachineSpec,
+): Promise<SimulatedMachine> => {
   if (world.machines.has(spec.id))
     throw new AtollError('conflict', `cannot start ${spec.id}: a machine of that id runs`)
   const tree = await openDisk(world, clock, spec)
-  let pid = 1
-  const guest: GuestState = {
-    tree,
-    processes: new Map(),
-    identity: undefined,
-    startedAtMs: clock.now(),
-    now: () => clock.now(),
-    monotonic: () => clock.monotonic(),
-    nextPid: () => ++pid,
-  }
+  const guest = bootedGuest(tree, { now: () => clock.now(), monotonic: () => clock.monotonic() })
   const machine: SimulatedMachine = {
     id: spec.id,
     directory: spec.directory,
@@ -43,18 +50,12 @@ export const start = async (
     agent: serveGuest(guest),
     exited: Promise.withResolvers(),
     exit: undefined,
-    frozen: false,
     deadline: undefined,
     limits: { ...spec.limits },
   }
-  if (spec.deadlineUnixMs !== null)
-    machine.deadline = atTime(
-      spec.deadlineUnixMs,
-      () => clock.now(),
-      () => endMachine(world, clock, machine, { cause: 'deadline', message: "the host's deadline passed" }),
-    )
+  setDeadline(world, clock, machine, spec.deadlineUnixMs, 'kill')
   world.machines.set(spec.id, machine)
-  return machineOf(world, clock, machine, { boot: clock.monotonic() - began })
+  return machine
 }
 
 /** The disk that a former machine of this directory left, or a new one. */

@@ -8,11 +8,10 @@ export interface SimulatedMachine {
   readonly id: string
   readonly directory: string
   readonly startTime: number
-  readonly guest: GuestState
-  readonly agent: ReturnType<typeof serveGuest>
+  guest: GuestState
+  agent: ReturnType<typeof serveGuest>
   readonly exited: PromiseWithResolvers<MachineExit>
   exit: MachineExit | undefined
-  frozen: boolean
   deadline: Disposable | undefined
   limits: { memoryBytes: number; cpuMillis: number; processes: number; diskBytes: number; openFiles: number }
 }

@@ -1,5 +1,10 @@
 import { attach, type Tree } from './tree.ts'
 
+/** Plain values, so that they can be copied. */
+export interface Memory {
+  [name: string]: string | number | Memory | undefined
+}
+
 /** What a program of the simulated guest may touch. */
 export interface Invocation {
   readonly argv: readonly string[]
@@ -14,6 +19,10 @@ export interface Invocation {
   readonly now: () => number
   readonly hostname: string
   readonly cpuCount: number
+  /** All that the program knows between two waits: what a checkpoint saves, and where a restored one goes on. */
+  readonly memory: Memory
+  /** Resolves when it may go on after a wait. */
+  readonly passed: () => Promise<void>
   /** Resolves when the log took it: a slow follower slows the program down. */
   readonly write: (kind: 1 | 2, data: string | Uint8Array) => Promise<void>
   /** Ends the process by a signal. */

@@ -5,6 +5,14 @@ export interface Piece {
   readonly bytes: Uint8Array
 }
 
+/** What a checkpoint keeps of a log. */
+export interface SavedLog {
+  readonly pieces: readonly Piece[]
+  readonly start: number
+  readonly end: number
+  readonly closed: boolean
+}
+
 /** A follower's place in the log. */
 export interface Cursor {
   offset: number
@@ -15,12 +23,12 @@ export interface Cursor {
 const stallMs = 10_000
 
 /** The output of one process: a bounded ring with byte offsets, stdout and stderr on one counter. */
-export const outputLog = (limitBytes: number, monotonic: () => number) => {
-  const pieces: Piece[] = []
+export const outputLog = (limitBytes: number, monotonic: () => number, saved?: SavedLog) => {
+  const pieces: Piece[] = [...(saved?.pieces ?? [])]
   const followers = new Set<Cursor>()
-  let start = 0
-  let end = 0
-  let closed = false
+  let start = saved?.start ?? 0
+  let end = saved?.end ?? 0
+  let closed = saved?.closed ?? false
   let wake = Promise.withResolvers<void>()
   const notify = (): void => {
     const { resolve } = wake
@@ -55,6 +63,7 @@ export const outputLog = (limitBytes: number, monotonic: () => number) => {
     },
     /** Resolves at the next change. */
     changed: (): Promise<void> => wake.promise,
+    save: (): SavedLog => ({ pieces: [...pieces], start, end, closed }),
     notify,
     mustWait,
     append: (kind: 1 | 2, bytes: Uint8Array): void => {

@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import { AtollError, type Exit, limits, type Process, type StartProcess } from '@atoll/protocol'
 import type { GuestState } from './state.ts'
-import type { Invocation } from './invocation.ts'
+import type { Invocation, Memory } from './invocation.ts'
 import { outputLog } from './log.ts'
 import { findProgram } from './programs.ts'
-import type { SimulatedProcess } from './simulated-process.ts'
+import type { SavedProcess, SimulatedProcess } from './simulated-process.ts'
 import { stdinPipe } from './stdin.ts'
 import { find, normalPath, users } from './tree.ts'
 
@@ -22,8 +22,10 @@ export const startProcess = (
     if (isDeepStrictEqual(known.body, body)) return { process: known, isNew: false }
     throw new AtollError('conflict', `cannot start process ${id}: the id stands for another command`)
   }
-  if (guest.identity === undefined)
+  if (guest.identity === undefined || guest.isCopy)
     throw new AtollError('not_adopted', `cannot start process ${id}: the guest has no identity yet`)
+  if (guest.quiet.isClosed)
+    throw new AtollError('state_conflict', `cannot start process ${id}: the guest stands still; try again`)
   const running = [...guest.processes.values()].filter((process) => process.record().exit === null)
   if (running.length >= guest.identity.limits.processes)
     throw new AtollError('too_many_processes', `cannot start process ${id}: ${running.length} are running`)
@@ -39,17 +41,28 @@ const forgetOldest = (guest: GuestState): void => {
     guest.processes.delete(process.id)
 }
 
-const run = (guest: GuestState, id: string, body: StartProcess): SimulatedProcess => {
+/** Goes on with a process of a checkpoint, where it was. */
+export const resumeProcess = (guest: GuestState, saved: SavedProcess): void =>
+  void guest.processes.set(saved.id, run(guest, saved.id, saved.body, saved))
+
+const run = (guest: GuestState, id: string, body: StartProcess, saved?: SavedProcess): SimulatedProcess => {
   const prepared = prepare(guest, body)
-  const log = outputLog(body.outputLimitBytes ?? limits.outputRingDefaultBytes, guest.monotonic)
-  const stdin = stdinPipe(body.stdin === 'pipe')
+  const log = outputLog(body.outputLimitBytes ?? limits.outputRingDefaultBytes, guest.monotonic, saved?.log)
+  const stdin = stdinPipe(body.stdin === 'pipe', saved?.stdin)
   const abort = new AbortController()
   const ended = Promise.withResolvers<Process>()
   const how = { killed: false, timedOut: false, signal: undefined as string | undefined }
-  const startedAtMs = guest.now()
-  const began = guest.monotonic()
-  const pid = guest.nextPid()
-  let exit: Exit | null = null
+  const startedAtMs = saved?.startedAtMs ?? guest.now()
+  const began = guest.monotonic() - (saved?.ranMs ?? 0)
+  const pid = saved?.pid ?? ++guest.lastPid
+  const memory: Memory = saved?.memory ?? {}
+  const passed = async (): Promise<void> => {
+    do {
+      await guest.frozen.passed(abort.signal)
+      await guest.quiet.passed(abort.signal)
+    } while (guest.frozen.isClosed && !abort.signal.aborted)
+  }
+  let exit: Exit | null = saved?.exit ?? null
   const record = (): Process => ({
     id: id as Process['id'],
     pid,
@@ -68,12 +81,15 @@ const run = (guest: GuestState, id: string, body: StartProcess): SimulatedProces
     log.notify()
   }
   const timer =
-    body.timeoutMs === undefined
+    body.timeoutMs === undefined || exit !== null
       ? undefined
-      : setTimeout(() => {
-          how.timedOut = true
-          raise('SIGKILL')
-        }, body.timeoutMs)
+      : setTimeout(
+          () => {
+            how.timedOut = true
+            raise('SIGKILL')
+          },
+          body.timeoutMs - (saved?.ranMs ?? 0),
+        )
   timer?.unref()
   const finish = (code: number): void => {
     clearTimeout(timer)
@@ -100,23 +116,30 @@ const run = (guest: GuestState, id: string, body: StartProcess): SimulatedProces
     ...prepared,
     pid,
     tree: guest.tree,
-    stdin: stdin.read(abort.signal),
+    stdin: stdin.read(abort.signal, passed),
     signal: abort.signal,
     now: guest.now,
     hostname: guest.identity?.hostname ?? '',
     cpuCount: guest.identity?.limits.cpuCount ?? 1,
     raise,
+    memory,
+    passed,
     write: async (kind, data) => {
+      await passed()
       const bytes = typeof data === 'string' ? Buffer.from(data) : data
       while (log.mustWait(bytes.byteLength) && !abort.signal.aborted) await log.changed()
       abort.signal.throwIfAborted()
       log.append(body.terminal === undefined ? kind : 1, bytes)
     },
   }
-  prepared.program(invocation).then(finish, (error: unknown) => {
-    if (!abort.signal.aborted) log.append(2, Buffer.from(`${String(error)}\n`))
-    finish(70)
-  })
+  if (exit === null)
+    passed()
+      .then(() => prepared.program(invocation))
+      .then(finish, (error: unknown) => {
+        if (!abort.signal.aborted) log.append(2, Buffer.from(`${String(error)}\n`))
+        finish(70)
+      })
+  else ended.resolve(record())
   return {
     id,
     log,
@@ -124,6 +147,17 @@ const run = (guest: GuestState, id: string, body: StartProcess): SimulatedProces
     ended: ended.promise,
     record,
     body,
+    save: () => ({
+      id,
+      pid,
+      body,
+      startedAtMs,
+      ranMs: guest.monotonic() - began,
+      memory,
+      log: log.save(),
+      stdin: stdin.save(),
+      exit,
+    }),
     signal: (name) => {
       if (exit !== null) return false
       how.killed = true

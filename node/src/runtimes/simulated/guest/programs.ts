@@ -24,8 +24,10 @@ export const programs: Readonly<Record<string, Program>> = {
     }
     return 0
   },
-  sleep: async ({ argv, signal }) => {
-    await sleep(Math.min(Number(argv[1]) * 1_000, 2 ** 31 - 1), undefined, { signal, ref: false })
+  sleep: async ({ argv, signal, memory, now, passed }) => {
+    const untilMs = Number((memory['untilMs'] ??= now() + Number(argv[1]) * 1_000))
+    await sleep(Math.min(Math.max(0, untilMs - now()), 2 ** 31 - 1), undefined, { signal, ref: false })
+    await passed()
     return 0
   },
   env: async ({ env, write }) => {

@@ -1,29 +1,12 @@
 import { createServer, type Http2Server, type ServerHttp2Session } from 'node:http2'
 import type { Duplex } from 'node:stream'
-import { AtollError, envSchema } from '@atoll/protocol'
-import { z } from 'zod'
-import { guestGeneration } from '../../../guest/calls.ts'
-import { answerJson, type Call, readBody } from './call.ts'
+import { AtollError } from '@atoll/protocol'
+import { answerJson, type Call } from './call.ts'
 import { fileRoutes } from './file-routes.ts'
+import { adopt, continueAll, health, quiesce } from './identity-routes.ts'
+import { layerRoutes } from './layer-routes.ts'
 import { processRoutes } from './process-routes.ts'
 import type { GuestState } from './state.ts'
-
-const adoptSchema = z.object({
-  sandboxId: z.string(),
-  hostname: z.string(),
-  timeUnixMs: z.number(),
-  entropy: z.base64(),
-  env: envSchema,
-  limits: z.object({
-    memoryBytes: z.number(),
-    processes: z.number(),
-    diskBytes: z.number(),
-    openFiles: z.number(),
-    cpuCount: z.number(),
-  }),
-  defaultUser: z.string(),
-  workdir: z.string(),
-})
 
 /** The simulated agent: docs/reference/guest-protocol.md over any Duplex. A newer session replaces the older. */
 export const serveGuest = (guest: GuestState) => {
@@ -65,12 +48,19 @@ const fail = (call: Call, error: unknown): void => {
 }
 
 const route = async (call: Call): Promise<void> => {
+  await call.guest.frozen.passed()
   const [version, noun, ...rest] = call.path.split('/').slice(1)
   switch (version === 'v1' ? noun : undefined) {
     case 'health':
       return health(call)
     case 'adopt':
       return await adopt(call)
+    case 'quiesce':
+      return await quiesce(call)
+    case 'continue':
+      return continueAll(call)
+    case 'layer':
+      return await layerRoutes(call)
     case 'processes':
       return await processRoutes(call, rest)
     case 'files':
@@ -84,32 +74,6 @@ const route = async (call: Call): Promise<void> => {
     default:
       throw new AtollError('not_found', `${call.method} ${call.path}: no such call`)
   }
-}
-
-const health = (call: Call): void => {
-  const { guest } = call
-  answerJson(call, 200, {
-    generation: guestGeneration,
-    agentVersion: 'simulated',
-    pid: 1,
-    uptimeMs: guest.now() - guest.startedAtMs,
-    sandboxId: guest.identity?.sandboxId ?? null,
-    adopted: guest.identity !== undefined,
-  })
-}
-
-const adopt = async (call: Call): Promise<void> => {
-  const identity = await readBody(call, adoptSchema)
-  const { guest } = call
-  guest.identity = identity
-  guest.tree.limitBytes = identity.limits.diskBytes
-  answerJson(call, 200, {
-    sandboxId: guest.identity.sandboxId,
-    hostname: guest.identity.hostname,
-    timeUnixMs: guest.now(),
-    clockSkewMs: guest.now() - identity.timeUnixMs,
-    limits: guest.identity.limits,
-  })
 }
 
 const metrics = (call: Call): void => {

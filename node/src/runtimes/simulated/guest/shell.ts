@@ -1,5 +1,5 @@
 import { AtollError } from '@atoll/protocol'
-import { type Invocation, type Program, writeFile } from './invocation.ts'
+import { type Invocation, type Memory, type Program, writeFile } from './invocation.ts'
 import { find, normalPath } from './tree.ts'
 
 /** Most commands that one line holds. */
@@ -14,14 +14,24 @@ export const runShell = async (
     await invocation.write(2, 'sh: the simulated shell knows only -c\n')
     return 2
   }
-  let code = 0
+  const { memory } = invocation
+  let code = Number((memory['code'] ??= 0))
+  invocation.env = (memory['env'] as Record<string, string> | undefined) ?? invocation.env
+  if (typeof memory['cwd'] === 'string') invocation.cwd = memory['cwd']
   const commands = split(invocation.argv[2])
   if (commands.length > commandLimit) return 2
-  for (const { joint, words } of commands) {
+  for (let index = Number(memory['index'] ?? 0); index < commands.length; index++) {
+    const { joint, words } = commands[index] ?? { joint: ';', words: [] }
     if ((joint === '&&' && code !== 0) || (joint === '||' && code === 0)) continue
     const expanded = words.map((word) => expand(word, invocation, code))
     if (expanded[0] === 'exit') return Number(expanded[1] ?? code) & 255
+    memory['index'] = index
     code = await runCommand(invocation, programs, expanded)
+    memory['inner'] = undefined
+    memory['code'] = code
+    memory['index'] = index + 1
+    memory['env'] = { ...invocation.env }
+    memory['cwd'] = invocation.cwd
   }
   return code
 }
@@ -54,8 +64,12 @@ const runCommand = async (
     await write(2, `sh: ${name}: not found\n`)
     return 127
   }
-  return await program({ ...invocation, argv, write })
+  const inner: Memory = isMemory(invocation.memory['inner']) ? invocation.memory['inner'] : {}
+  invocation.memory['inner'] = inner
+  return await program({ ...invocation, argv, write, memory: inner })
 }
+
+const isMemory = (value: Memory[string]): value is Memory => typeof value === 'object'
 
 /** Takes `> file`, `>> file` and `1>&2` off a command. */
 const redirect = (invocation: Invocation, words: string[]) => {
@@ -66,7 +80,9 @@ const redirect = (invocation: Invocation, words: string[]) => {
     if (word === '1>&2' || word === '>&2') write = (_kind, data) => invocation.write(2, data)
     else if (word === '>' || word === '>>') {
       const path = normalPath(words[++index] ?? '', invocation.cwd)
-      let held = word === '>>' ? contents(invocation, path) : new Uint8Array()
+      // A restored command goes on with what it had written.
+      const keeps = word === '>>' || isMemory(invocation.memory['inner'])
+      let held = keeps ? contents(invocation, path) : new Uint8Array()
       writeFile(invocation, path, held)
       write = async (kind, data) => {
         if (kind === 2) return invocation.write(2, data)

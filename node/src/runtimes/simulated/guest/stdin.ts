@@ -1,11 +1,17 @@
 /** What a program may leave unread before its writer waits, bytes. */
 const stdinBufferBytes = 65_536
 
+/** What a checkpoint keeps of an input. */
+export interface SavedStdin {
+  readonly chunks: readonly Uint8Array[]
+  readonly closed: boolean
+}
+
 /** The standard input of a simulated process. */
-export const stdinPipe = (isOpen: boolean) => {
-  const chunks: Uint8Array[] = []
-  let held = 0
-  let closed = !isOpen
+export const stdinPipe = (isOpen: boolean, saved?: SavedStdin) => {
+  const chunks: Uint8Array[] = [...(saved?.chunks ?? [])]
+  let held = chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0)
+  let closed = saved?.closed ?? !isOpen
   let wake = Promise.withResolvers<void>()
   const notify = (): void => {
     const { resolve } = wake
@@ -27,9 +33,11 @@ export const stdinPipe = (isOpen: boolean) => {
       closed = true
       notify()
     },
-    read: async function* (signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    save: (): SavedStdin => ({ chunks: [...chunks], closed }),
+    read: async function* (signal: AbortSignal, passed: () => Promise<void>): AsyncGenerator<Uint8Array> {
       signal.addEventListener('abort', notify, { once: true })
       for (;;) {
+        await passed()
         signal.throwIfAborted()
         const chunk = chunks.shift()
         if (chunk !== undefined) {

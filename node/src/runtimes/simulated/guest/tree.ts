@@ -19,7 +19,7 @@ export interface DirectoryNode extends Attributes {
 
 /** A file system in memory: what a simulated sandbox keeps when it is stopped. */
 export interface Tree {
-  readonly root: DirectoryNode
+  root: DirectoryNode
   usedBytes: number
   limitBytes: number
 }
