@@ -41,10 +41,10 @@ const domainsOf = (publicName: PublicName | undefined) => [
 
 /** Starts node, control and gateway on one port, in this order: nobody is asked before it can answer. */
 export const compose = async (parts: Composition): Promise<Running> => {
-  const { dataFolder, logger, drivers, images, publicName, tls } = parts
+  const { dataFolder, logger, drivers, images, options = {}, publicName, tls } = parts
   await using stack = new AsyncDisposableStack()
   const [clock, random] = [systemClock, (bytes: number): Uint8Array => randomBytes(bytes)]
-  const node = stack.use(await createNode({ dataFolder, drivers, images, logger, clock, random }))
+  const node = stack.use(await createNode({ dataFolder, drivers, images, options, logger, clock, random }))
   const pair = tls === undefined ? undefined : await readKeyPair(tls)
   // Which port it listens at is known last; until then nobody can ask.
   let front: Front = { name: publicName, listeningPort: parts.address.port, tls: tls !== undefined }

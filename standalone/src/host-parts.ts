@@ -48,6 +48,10 @@ export const hostParts = async (
     if (progress.stage !== stage && progress.stage !== 'done') say(`template base: ${progress.stage}`)
     stage = progress.stage
   }
-  await ensureBase(store, report, signal)
-  return { drivers: hostDrivers(dataFolder, programs), images: (open) => nodeImages(store, open) }
+  const base = await ensureBase(store, report, signal)
+  return {
+    drivers: hostDrivers(dataFolder, programs),
+    images: (open) => nodeImages(store, open),
+    options: { warmImages: [base.digest] },
+  }
 }

@@ -12,6 +12,8 @@ export interface Options {
   readonly tls: TlsFiles | undefined
   readonly json: boolean
   readonly simulated: boolean
+  /** Frozen machines of `base` that wait for a create; 0: none of any image. Undefined: the node's default. */
+  readonly pool: number | undefined
   readonly logLevel: string
 }
 
@@ -30,8 +32,18 @@ export const parseOptions = (args: readonly string[]): Options => {
     tls: tlsFilesOf(values['tls-cert'], values['tls-key']),
     json: values.json === true,
     simulated: values.simulated === true,
+    pool: poolOf(values.pool),
     logLevel,
   }
+}
+
+/** Most that can be asked for: what the node gives user ids to is far more, but each takes memory. */
+const poolMax = 2_000
+
+const poolOf = (text: string | undefined): number | undefined => {
+  if (text === undefined) return undefined
+  if (/^\d{1,4}$/.test(text) && Number(text) <= poolMax) return Number(text)
+  throw new AtollError('invalid_request', `cannot keep a pool of ${text}: give a number from 0 to ${poolMax}`)
 }
 
 const read = (args: readonly string[]) => {
@@ -47,6 +59,7 @@ const read = (args: readonly string[]) => {
         'tls-key': { type: 'string' },
         json: { type: 'boolean' },
         simulated: { type: 'boolean' },
+        pool: { type: 'string' },
         'log-level': { type: 'string' },
       },
     }).values

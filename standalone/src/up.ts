@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { defaultOptions } from '@atoll/node'
 import type { Logger } from 'pino'
 import { announcement } from './announce.ts'
 import { compose, type Running } from './compose.ts'
@@ -19,7 +20,9 @@ export const up = async (options: Options, env: NodeJS.ProcessEnv): Promise<void
   const stop = untilSignal()
   const say = (text: string): void => void (options.json ? undefined : process.stderr.write(`${text}\n`))
   const parts = options.simulated ? simulatedParts() : await partsOfHost(dataFolder, say, stop.signal)
-  const running = stack.use(await compose({ ...options, dataFolder, logger, ...parts }))
+  const running = stack.use(
+    await compose({ ...options, dataFolder, logger, ...withPool(parts, options.pool) }),
+  )
   lock.announce(running.url)
   await tell(running, dataFolder, options, env)
   logger.info({ url: running.url, dataFolder }, 'answering')
@@ -32,6 +35,13 @@ export const up = async (options: Options, env: NodeJS.ProcessEnv): Promise<void
       ? 'Stopped.'
       : `Stopped; ${left} sandboxes run on, and the next \`atoll up\` on ${dataFolder} takes them up again.`,
   )
+}
+
+/** The operator's number is the least that waits, and none at all where it is 0. */
+const withPool = (parts: Parts, pool: number | undefined): Parts => {
+  if (pool === undefined) return parts
+  const poolMax = pool === 0 ? 0 : Math.max(pool, defaultOptions.poolMax)
+  return { ...parts, options: { ...parts.options, poolMin: pool, poolMax } }
 }
 
 /** Loaded when it is wanted: a simulated stack needs nothing of this host. */

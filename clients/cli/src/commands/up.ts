@@ -14,6 +14,7 @@ export const upCommand = (): Command =>
       'certificate chain (PEM) for the domain and *.<domain>; read anew when it changes',
     )
     .option('--tls-key <file>', 'its key (PEM)')
+    .option('--pool <count>', 'sandboxes of base that wait, frozen, for a create; 0 for none')
     .option('--log-level <level>', 'of the log in the data folder')
     .action((_options: unknown, command: Command) =>
       perform(command, () => runStandalone('up', command.optsWithGlobals())),
