@@ -114,7 +114,7 @@ describe('upgrades and tunnels', () => {
       'atoll.tunnel',
       `atoll.token.${token}`,
     ])
-    const seen = { bytes: 0, hash: createHash('sha256'), ended: false, taken: 0, text: '' }
+    const seen = { bytes: 0, hash: createHash('sha256'), ended: false, taken: 0, text: '', refused: '' }
     client.on('message', (data: Buffer, isBinary) => {
       if (isBinary) {
         seen.bytes += data.length
@@ -125,6 +125,7 @@ describe('upgrades and tunnels', () => {
       }
       const message = JSON.parse(data.toString())
       if (message.type === 'end') seen.ended = true
+      if (message.type === 'refused') seen.refused = message.error.code
       if (message.type === 'taken') seen.taken += message.bytes
     })
     const closed = new Promise<number>((resolve) => client.once('close', (code) => resolve(code)))
@@ -202,12 +203,14 @@ describe('upgrades and tunnels', () => {
       id: string
       secret: string
     }
-    const { closed } = await tunnel(raw, { token: key.secret })
+    const { closed: cut } = await tunnel(raw, { token: key.secret })
     await stack.raw('DELETE', `/v1/keys/${key.id}`)
-    expect(await closed).toBe(1_008)
+    expect(await cut).toBe(1_008)
     onTcp = (socket) => socket.resetAndDestroy()
     const broken = await tunnel(raw)
-    // Broken before or after the upgrade: said either way.
-    expect([1_011, 502]).toContain(broken.opened === 'open' ? await broken.closed : broken.opened)
+    expect(await broken.closed).toBe(1_011)
+    const nobody = await tunnel(1)
+    expect(await nobody.closed).toBe(1_011)
+    expect(nobody.seen.refused).toBe('connection_refused')
   })
 })

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { errorBodySchema } from './atoll-error.ts'
 import { type SandboxId, sandboxIdSchema } from './ids.ts'
 import { limits } from './limits.ts'
 
@@ -81,10 +82,13 @@ export const tunnelWindowBytes = 1024 * 1024
 
 /**
  * Text messages of a tunnel; its bytes are binary messages. `end`: no more bytes come from this side (half-close).
- * `taken`: so many bytes were passed on, and as many more may be sent.
+ * `taken`: so many bytes were passed on, and as many more may be sent. The gateway's first is
+ * `connected` or `refused`, told here because a browser shows a WebSocket's status to nobody.
  */
 export const tunnelMessageSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('connected') }),
   z.object({ type: z.literal('end') }),
   z.object({ type: z.literal('taken'), bytes: z.int().min(1).max(tunnelWindowBytes) }),
+  z.object({ type: z.literal('refused'), error: errorBodySchema }),
 ])
 export type TunnelMessage = z.infer<typeof tunnelMessageSchema>

@@ -5,6 +5,10 @@ import { doctorCommand } from './commands/doctor.ts'
 import { keyCreateCommand } from './commands/key/create.ts'
 import { keyListCommand } from './commands/key/list.ts'
 import { keyRevokeCommand } from './commands/key/revoke.ts'
+import { portForwardCommand } from './commands/port/forward.ts'
+import { portLinkCommand } from './commands/port/link.ts'
+import { portListCommand } from './commands/port/list.ts'
+import { portOpenCommand } from './commands/port/open.ts'
 import { runCommand } from './commands/run.ts'
 import { sandboxCreateCommand } from './commands/sandbox/create.ts'
 import { sandboxDeleteCommand } from './commands/sandbox/delete.ts'
@@ -40,12 +44,14 @@ export const makeProgram = (): Command => {
     .description('sandboxes: create, use, pause, fork, look, delete')
   const snapshot = new Command('snapshot').description('snapshots: create, list, delete')
   const template = new Command('template').description('templates: build, list, delete')
+  const port = new Command('port').description('ports of sandboxes: forward, link, open, list')
   const key = new Command('key').description('API keys: create, list, revoke')
   add(sandbox, sandboxListCommand(), sandboxCreateCommand(), sandboxExecCommand(), sandboxShellCommand())
   add(sandbox, sandboxLogsCommand(), sandboxInfoCommand(), sandboxDeleteCommand())
   add(sandbox, sandboxPauseCommand(), sandboxResumeCommand(), sandboxStopCommand(), sandboxForkCommand())
   add(snapshot, snapshotCreateCommand(), snapshotListCommand(), snapshotDeleteCommand())
   add(template, templateBuildCommand(), templateListCommand(), templateDeleteCommand())
+  add(port, portForwardCommand(), portLinkCommand(), portOpenCommand(), portListCommand())
   add(key, keyCreateCommand(), keyListCommand(), keyRevokeCommand())
   add(
     program,
@@ -55,6 +61,7 @@ export const makeProgram = (): Command => {
     sandbox,
     snapshot,
     cpCommand(),
+    port,
     template,
     key,
     completionCommand(),

@@ -15,6 +15,9 @@ export type {
   Metrics,
   LeaseAction,
   NodeInfo,
+  Port,
+  PortAccess,
+  PortLink,
   PauseDepth,
   Process,
   Project,
@@ -41,6 +44,8 @@ export type { AtollOptions, WebSocketConstructor, WebSocketLike } from './connec
 export type { FileOptions, Files, Listing, WriteOptions } from './files/files.ts'
 export type { ReadOptions } from './files/read.ts'
 export type { WatchedChange, WatchOptions } from './files/watch.ts'
+export type { Ports } from './ports/ports.ts'
+export type { PortConnection } from './ports/tunnel.ts'
 export type { Command, ProcessOptions } from './processes/command.ts'
 export { ProcessHandle, type ProcessInput } from './processes/handle.ts'
 export type { ProcessEvent } from './processes/output.ts'

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import {
+  AtollError,
   parsePortHostLabel,
   portHostLabel,
   portNames,
@@ -10,6 +11,7 @@ import {
 } from '@atoll/protocol'
 import { type RawData, type WebSocket, WebSocketServer } from 'ws'
 import { admit } from './admit.ts'
+import { explain } from './explain.ts'
 import type { Pool } from './pool.ts'
 import type { PortDeps, PortTarget } from './port-deps.ts'
 import { silenceTimer } from './silence.ts'
@@ -41,12 +43,21 @@ export const tunnelServer = (deps: PortDeps, pool: Pool) => {
       gone: AbortSignal,
     ): Promise<void> {
       const { access } = await admit(deps, target, request, true)
-      // Before the upgrade: what the guest refuses can still be told with a status.
-      const inside = await pool.open(target, gone, true)
-      gone.addEventListener('abort', () => void inside.destroy(), { once: true })
+      const inside = await pool
+        .open(target, gone, true)
+        .catch((error: unknown) => explain(deps, target, error, ''))
+      if (!(inside instanceof AtollError))
+        gone.addEventListener('abort', () => void inside.destroy(), { once: true })
       server.handleUpgrade(request, socket, head, (client) => {
+        client.on('error', () => client.terminate())
+        if (inside instanceof AtollError) {
+          send(client, { type: 'refused', error: inside.toBody() })
+          client.close(1011, inside.code)
+          return
+        }
         const revocation = access.onRevoked(() => client.close(1008, 'the key was revoked'))
         client.once('close', () => revocation[Symbol.dispose]())
+        send(client, { type: 'connected' })
         relayTunnel(deps, client, inside)
       })
     },
@@ -68,7 +79,6 @@ const relayTunnel = (deps: PortDeps, client: WebSocket, inside: Duplex): void =>
     silence[Symbol.dispose]()
     inside.destroy()
   })
-  client.on('error', () => client.terminate())
   outward(client, inside)
   inward(client, inside)
   inside.once('close', () => {
@@ -93,7 +103,8 @@ const outward = (client: WebSocket, inside: Duplex): void => {
   client.on('message', (data, isBinary) => {
     if (isBinary) return
     const message = readMessage(data)
-    if (message === undefined) return client.close(1003, 'a text message must be an end or a taken')
+    if (message === undefined || message.type === 'refused' || message.type === 'connected')
+      return client.close(1003, 'a text message must be an end or a taken')
     if (message.type === 'end') return void inside.end()
     open += message.bytes
     if (open > 0) inside.resume()

@@ -15,6 +15,7 @@ import {
 import { type CallOptions, type Connection, connectionTo } from '../connection/connection.ts'
 import { resolveSettings } from '../connection/settings.ts'
 import { type Files, filesOf } from '../files/files.ts'
+import { type Ports, portsOf } from '../ports/ports.ts'
 import type { Command } from '../processes/command.ts'
 import { ProcessHandle } from '../processes/handle.ts'
 import { openPty, type PtyOptions } from '../processes/pty.ts'
@@ -54,6 +55,7 @@ export interface ForkOutcome {
 export class Sandbox implements AsyncDisposable {
   readonly id: string
   readonly files: Files
+  readonly ports: Ports
   /** As the API answered last; `refresh` asks again. */
   info: SandboxInfo
   readonly #connection: Connection
@@ -62,6 +64,7 @@ export class Sandbox implements AsyncDisposable {
     this.id = info.id
     this.info = info
     this.files = filesOf(connection, info.id)
+    this.ports = portsOf(connection, info.id)
     this.#connection = connection
   }
 
