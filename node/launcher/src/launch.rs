@@ -250,6 +250,9 @@ fn rootfs(launch: &Fields) -> Outcome<Option<Rootfs>> {
     let Some(fields) = launch.child("rootfs")? else {
         return Ok(None);
     };
+    if launch.child("disk")?.is_none() {
+        return Err(bad("launch.disk", "an object where there is a rootfs"));
+    }
     Ok(Some(Rootfs {
         erofs: fields.path("erofs")?,
         mountpoint: fields.path("mountpoint")?,

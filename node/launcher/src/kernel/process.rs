@@ -258,3 +258,23 @@ pub fn exec(argv: &[String], env: &[(String, String)]) -> io::Error {
     unsafe { libc::execve(program, argv.as_ptr(), envp.as_ptr()) };
     io::Error::last_os_error()
 }
+
+/// Does `work` with files made for that user and group, and all capabilities kept.
+pub fn with_file_ids<T>(id: u32, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+    // SAFETY: no memory is passed; the process has one thread.
+    unsafe {
+        let bits = check(libc::prctl(libc::PR_GET_SECUREBITS))? as libc::c_ulong;
+        check(libc::prctl(
+            libc::PR_SET_SECUREBITS,
+            bits | SECBIT_NO_SETUID_FIXUP,
+        ))?;
+        libc::setfsgid(id);
+        libc::setfsuid(id);
+        let done = work();
+        libc::setfsuid(libc::geteuid());
+        libc::setfsgid(libc::getegid());
+        check(libc::prctl(libc::PR_SET_SECUREBITS, bits))?;
+        done
+    }
+}

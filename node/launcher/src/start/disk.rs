@@ -1,11 +1,11 @@
 //! A container's root: EROFS by loop, shifted ids, and an overlay on its own ext4.
 
 use crate::fault::{AtStep, Outcome};
-use crate::kernel::{loop_device, mount};
+use crate::kernel::{loop_device, mount, process};
 use crate::launch::{Disk, Rootfs};
 use std::fs::{self, DirBuilder};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 const IDS: u32 = 65_536;
@@ -29,8 +29,9 @@ pub fn mount_disk(plan: &Disk) -> Outcome<()> {
     Ok(())
 }
 
-/// Image below, disk above. The image's user 0 is the sandbox's first id.
-pub fn mount_rootfs(plan: &Rootfs) -> Outcome<()> {
+/// Image below, disk above. The user 0 of both is the sandbox's first id on this host: a disk that is copied to
+/// another sandbox belongs to that one's ids at once.
+pub fn mount_rootfs(plan: &Rootfs, disk: &Disk) -> Outcome<()> {
     directory(&plan.mountpoint)?;
     directory(&plan.merged)?;
     let act = || format!("mount {}", plan.erofs.display());
@@ -38,40 +39,34 @@ pub fn mount_rootfs(plan: &Rootfs) -> Outcome<()> {
     let flags = libc::MS_RDONLY | libc::MS_NODEV | libc::MS_NOATIME;
     mount::mount(&device, &plan.mountpoint, "erofs", flags, "").at("mounts", act())?;
     drop(kept);
-    let namespace =
-        mount::user_namespace(plan.idmap_base, IDS).at("mounts", "make a user namespace")?;
-    mount::id_mapped(&plan.mountpoint, &plan.mountpoint, namespace.as_fd()).at(
-        "mounts",
-        format!("shift the ids of {}", plan.mountpoint.display()),
-    )?;
     for path in [&plan.overlay_upper, &plan.overlay_work] {
         directory(path)?;
     }
-    fs::set_permissions(
-        &plan.overlay_upper,
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .and_then(|()| {
-        chown(
-            &plan.overlay_upper,
-            Some(plan.idmap_base),
-            Some(plan.idmap_base),
-        )
-    })
-    .at("mounts", format!("own {}", plan.overlay_upper.display()))?;
+    // It is the sandbox's root folder, and the umask is ours.
+    fs::set_permissions(&plan.overlay_upper, fs::Permissions::from_mode(0o755))
+        .at("mounts", format!("open {}", plan.overlay_upper.display()))?;
+    let namespace =
+        mount::user_namespace(plan.idmap_base, IDS).at("mounts", "make a user namespace")?;
+    for point in [&plan.mountpoint, &disk.mountpoint] {
+        mount::id_mapped(point, point, namespace.as_fd())
+            .at("mounts", format!("shift the ids of {}", point.display()))?;
+    }
     let data = format!(
         "lowerdir={},upperdir={},workdir={}",
         plan.mountpoint.display(),
         plan.overlay_upper.display(),
         plan.overlay_work.display()
     );
-    mount::mount(
-        Path::new("overlay"),
-        &plan.merged,
-        "overlay",
-        libc::MS_NODEV | libc::MS_NOATIME,
-        &data,
-    )
+    // What the overlay makes for itself belongs to who mounts it, and user 0 of the host has no id on that disk.
+    process::with_file_ids(plan.idmap_base, || {
+        mount::mount(
+            Path::new("overlay"),
+            &plan.merged,
+            "overlay",
+            libc::MS_NODEV | libc::MS_NOATIME,
+            &data,
+        )
+    })
     .at(
         "mounts",
         format!("lay {} over the image", plan.overlay_upper.display()),

@@ -156,8 +156,8 @@ fn prepare_mounts(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
     if let Some(plan) = &launch.disk {
         disk::mount_disk(plan)?;
     }
-    if let Some(plan) = &launch.rootfs {
-        disk::mount_rootfs(plan)?;
+    if let (Some(plan), Some(disk)) = (&launch.rootfs, &launch.disk) {
+        disk::mount_rootfs(plan, disk)?;
     }
     Ok(())
 }
