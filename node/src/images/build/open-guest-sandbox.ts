@@ -94,6 +94,8 @@ const connect = async (
     await askHealth(guest, readyMs)
     const identity = {
       sandboxId,
+      generation: 1,
+      reason: 'create' as const,
       hostname: 'build',
       timeUnixMs: now(),
       entropy: randomBytes(entropyBytes).toString('base64'),
