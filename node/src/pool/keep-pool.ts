@@ -20,7 +20,7 @@ export const keepPool = (context: Context): AsyncDisposable => {
   const look = (): void => {
     clearTimeout(timer)
     if (context.closing.aborted) return
-    timer = setTimeout(look, poolLimits.tickMs)
+    timer = setTimeout(look, isBusy(context) ? poolLimits.quietMs : poolLimits.tickMs)
     timer.unref()
     if (pool.filling !== undefined || pool.waiting > 0) return
     isAwake = false
@@ -85,8 +85,16 @@ const step = async (context: Context): Promise<boolean> => {
   }
   const lacking = mostLacking(context, wanted)
   if (lacking === undefined) return forgetShelves(context)
+  if (isBusy(context)) return false
   await fill(context, lacking)
+  context.pool.filledMs = context.clock.monotonic()
   return true
+}
+
+/** Claims come one after the other: the next one would share its CPU with a fill. */
+const isBusy = ({ pool, clock }: Context): boolean => {
+  const now = clock.monotonic()
+  return now - pool.wantedMs < poolLimits.quietMs && now - pool.filledMs < poolLimits.quietMaxMs
 }
 
 /** The oldest goes. */

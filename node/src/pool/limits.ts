@@ -18,6 +18,10 @@ export const poolLimits = {
   fillMs: 60_000,
   /** After a fill that failed the key waits that long, ms. */
   retryAfterMs: 30_000,
+  /** After a claim nothing is filled for that long, since a fill takes a CPU for a tenth of a second, ms… */
+  quietMs: 250,
+  /** …but one at least in this time, ms. */
+  quietMaxMs: 2_000,
   /** Between two looks at what is missing or too much, ms. */
   tickMs: 1_000,
   /** Template snapshots that are kept, of all images and disk sizes. */

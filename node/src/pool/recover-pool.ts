@@ -5,6 +5,7 @@ import type { PoolRecord } from '../records/pool.ts'
 import { addMember } from './add-member.ts'
 import { reapMachine } from './reap.ts'
 import { parseKey, shelfOf } from './state.ts'
+import { noteDemand } from './take.ts'
 import { unclaimedOf } from './unclaimed.ts'
 
 /**
@@ -40,6 +41,8 @@ const takeBack = async (context: Context, row: PoolRecord): Promise<boolean> => 
     // One that was given to a sandbox whose record was never written is worth nothing.
     if (health.adopted || health.sandboxId !== null) return false
     await addMember(context, key, unclaimed, signal)
+    // What was wanted before is forgotten with the daemon: that it is there says so.
+    noteDemand(context, key)
     return true
   } catch (error) {
     context.logger.warn({ machine: machineId, err: error }, 'a machine of the pool could not be taken back')

@@ -78,6 +78,9 @@ export interface PoolState {
   readonly refused: Map<string, number>
   /** Creates that wait for more than a claim: nothing is filled meanwhile. */
   waiting: number
+  /** When a machine was last wanted, and last filled; monotonic ms. */
+  wantedMs: number
+  filledMs: number
   /** The one fill or trim under way. */
   filling: Promise<void> | undefined
   wake: () => void
@@ -90,6 +93,8 @@ export const emptyPool = (): PoolState => ({
   making: new Map(),
   refused: new Map(),
   waiting: 0,
+  wantedMs: 0,
+  filledMs: 0,
   filling: undefined,
   wake: () => undefined,
 })

@@ -16,4 +16,5 @@ export const noteDemand = (context: Context, key: MachineKey): void => {
   const window = Math.floor(now / poolLimits.demandWindowMs)
   shelf.demand.set(window, (shelf.demand.get(window) ?? 0) + 1)
   shelf.lastWantedMs = now
+  context.pool.wantedMs = now
 }
