@@ -22,7 +22,7 @@ describe.skipIf(host.skip !== undefined).each(['gvisor', 'container'] as const)(
       await using machine = await drivers[runtime].start(spec, signal())
       await machine.freeze(signal())
       expect(await machine.state(signal())).toBe('frozen')
-      await machine.setDeadline(Date.now() + 200, signal())
+      await machine.setDeadline(Date.now() + 200, 'kill', signal())
       expect((await machine.exited).cause).toBe('deadline')
     })
 

@@ -5,7 +5,9 @@ import { fileCases } from './tests/file-cases.ts'
 import { isolationCases } from './tests/isolation-cases.ts'
 import { lifecycleCases } from './tests/lifecycle-cases.ts'
 import { limitCases } from './tests/limit-cases.ts'
+import { memoryCases } from './tests/memory-cases.ts'
 import { processCases } from './tests/process-cases.ts'
+import { standstillCases } from './tests/standstill-cases.ts'
 
 /** A promise that every driver keeps. */
 export type Case = (bench: Bench) => Promise<void>
@@ -16,6 +18,8 @@ export const cases: Readonly<Record<string, Readonly<Record<string, Case>>>> = {
   processes: processCases,
   files: fileCases,
   limits: limitCases,
+  standstill: standstillCases,
+  memory: memoryCases,
   isolation: isolationCases,
 }
 

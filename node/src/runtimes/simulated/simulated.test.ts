@@ -20,6 +20,11 @@ conformance('simulated', () => simulatedDriver({ world }), {
     'names the number of processes as what was in the way, and goes on': noTree,
     'survives a fork bomb': noTree,
     'names the disk as what is full, and goes on': 'it has no /dev/zero; its disk limit is tested by itself',
+    'keeps in memory what nobody wrote down':
+      'it has no python3; its programs keep memory, see the other cases',
+    'goes on with pipes, terminals and connections that were open': noKernel,
+    'takes other limits in a copy': noKernel,
+    'saves its disk, and boots others on it': "its disk alone is given by the guest's layer",
     'refuses more open files than its limit': noKernel,
     'keeps to its share of the CPU': noKernel,
     'has no network but loopback': noKernel,

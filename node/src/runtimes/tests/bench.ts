@@ -62,21 +62,27 @@ export const makeBench = (makeDriver: () => RuntimeDriver, imagePath: string) =>
   const driver = makeDriver()
   let capabilities: Promise<Capabilities> | undefined
   const folders: string[] = []
-  const boot = async (
-    options: { limits?: Partial<MachineLimits>; adopt?: boolean; deadlineUnixMs?: number } = {},
-  ): Promise<Booted> => {
+  const folder = async (): Promise<string> => {
     // Short: unix sockets live in it, and their paths have at most 107 bytes.
     const directory = await mkdtemp(join('/tmp', 'atc-'))
     folders.push(directory)
-    const spec: MachineSpec = {
-      id: makeId('sbx', randomBytes(20)),
-      directory,
-      imagePath,
-      hostname: 'conforming',
-      limits: { ...benchLimits, ...options.limits },
-      uidBase: 200_000 + 65_536 * randomInt(30_000, 59_000),
-      deadlineUnixMs: options.deadlineUnixMs ?? Date.now() + 600_000,
-    }
+    return directory
+  }
+  const makeSpec = async (
+    options: { limits?: Partial<MachineLimits>; deadlineUnixMs?: number } = {},
+  ): Promise<MachineSpec> => ({
+    id: makeId('sbx', randomBytes(20)),
+    directory: await folder(),
+    imagePath,
+    hostname: 'conforming',
+    limits: { ...benchLimits, ...options.limits },
+    uidBase: 200_000 + 65_536 * randomInt(30_000, 59_000),
+    deadlineUnixMs: options.deadlineUnixMs ?? Date.now() + 600_000,
+  })
+  const boot = async (
+    options: { limits?: Partial<MachineLimits>; adopt?: boolean; deadlineUnixMs?: number } = {},
+  ): Promise<Booted> => {
+    const spec = await makeSpec(options)
     const machine = await driver.start(spec, AbortSignal.timeout(30_000))
     return await booted(machine, spec, options.adopt !== false)
   }
@@ -86,14 +92,20 @@ export const makeBench = (makeDriver: () => RuntimeDriver, imagePath: string) =>
     capabilities: (): Promise<Capabilities> => (capabilities ??= driver.probe(AbortSignal.timeout(30_000))),
     boot,
     booted,
+    folder,
+    makeSpec,
     [Symbol.asyncDispose]: async () => {
       for (const folder of folders) await rm(folder, { recursive: true, force: true })
     },
   }
 }
 
-/** A machine with its channel; disposing destroys it. */
-export const booted = async (machine: Machine, spec: MachineSpec, adopt: boolean): Promise<Booted> => {
+/** A machine with its channel; disposing destroys it. `adopt` is the generation of the identity that it gets. */
+export const booted = async (
+  machine: Machine,
+  spec: MachineSpec,
+  adopt: boolean | number,
+): Promise<Booted> => {
   const guest = guestConnection((signal) => machine.connectGuest(signal), Math.random)
   const dispose = async (): Promise<void> => {
     guest.close(new AtollError('guest_unreachable', 'the case is over'))
@@ -101,7 +113,7 @@ export const booted = async (machine: Machine, spec: MachineSpec, adopt: boolean
   }
   try {
     await askHealth(guest, 20_000)
-    const adopted = adopt ? await adoptIt(guest, spec) : undefined
+    const adopted = adopt === false ? undefined : await adoptIt(guest, spec, Number(adopt))
     return { spec, machine, guest, adopted, ...commands(guest), [Symbol.asyncDispose]: dispose }
   } catch (error) {
     await dispose()
@@ -109,13 +121,13 @@ export const booted = async (machine: Machine, spec: MachineSpec, adopt: boolean
   }
 }
 
-const adoptIt = (guest: GuestConnection, spec: MachineSpec): Promise<Adopted> =>
+const adoptIt = (guest: GuestConnection, spec: MachineSpec, generation: number): Promise<Adopted> =>
   askAdopt(
     guest,
     {
       sandboxId: spec.id,
-      generation: 1,
-      reason: 'create',
+      generation,
+      reason: generation === 1 ? 'create' : 'fork',
       hostname: spec.hostname,
       timeUnixMs: Date.now(),
       entropy: randomBytes(64).toString('base64'),
