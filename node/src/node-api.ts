@@ -5,16 +5,22 @@ import {
   type Lease,
   type NodeApi,
   type NodeBuild,
+  type NodeForkChild,
   type NodeSandboxSpec,
+  type PauseDepth,
 } from '@atoll/protocol'
 import type { Context } from './machines/context.ts'
 import { createSandbox } from './machines/create.ts'
 import { dispatch } from './machines/dispatch.ts'
 import { endSandbox } from './machines/end.ts'
+import { forkSandbox } from './machines/fork.ts'
 import { hold, release } from './machines/holders.ts'
 import { changeLease } from './machines/lease.ts'
 import { explainLifecycle } from './machines/lifecycle.ts'
+import { pauseSandbox } from './machines/pause.ts'
 import { present, presentAll, recordOf } from './machines/present.ts'
+import { resumeSandbox } from './machines/resume.ts'
+import { deleteSnapshot, listSnapshots, type SnapshotOrder, snapshotSandbox } from './machines/snapshot.ts'
 import { startSandbox } from './machines/start.ts'
 import { stopSandbox } from './machines/stop.ts'
 
@@ -49,13 +55,29 @@ export const nodeApi = (context: Context): NodeApi => {
       endSandbox(context, record(id), { cause, by, message: `deleted by ${by}` }),
     ),
     stop: guard('stop', async (id: string, by: string) => {
-      await stopSandbox(context, record(id), by)
+      await stopSandbox(context, id, by)
       return await shown(id)
     }),
     start: guard('start', async (id: string) => {
-      await startSandbox(context, record(id))
+      await startSandbox(context, id)
       return await shown(id)
     }),
+    pause: guard('pause', async (id: string, depth: PauseDepth, by: string) => {
+      await pauseSandbox(context, id, depth, by)
+      return await shown(id)
+    }),
+    resume: guard('resume', async (id: string, by: string) => {
+      await resumeSandbox(context, id, by)
+      return await shown(id)
+    }),
+    snapshot: guard('snapshot', (id: string, order: SnapshotOrder, by: string) =>
+      snapshotSandbox(context, id, order, by),
+    ),
+    snapshots: guard('snapshots', async () => listSnapshots(context)),
+    deleteSnapshot: guard('deleteSnapshot', (id: string) => deleteSnapshot(context, id)),
+    fork: guard('fork', (id: string, children: readonly NodeForkChild[], by: string) =>
+      forkSandbox(context, id, children, by),
+    ),
     // Already typed by node/src/guest, and the hot path.
     guest: (id, request) => dispatch(context, id, request),
     events: guard('events', async (afterSeq: number, count: number) =>
@@ -70,7 +92,10 @@ export const nodeApi = (context: Context): NodeApi => {
       images.build(build, onEvent, signal),
     ),
     deleteImage: guard('deleteImage', async (digest: string) =>
-      images.delete(digest, context.records.sandboxes.images()),
+      images.delete(
+        digest,
+        new Set([...context.records.sandboxes.images(), ...context.records.snapshots.images()]),
+      ),
     ),
     receiveUpload: guard(
       'receiveUpload',

@@ -17,27 +17,36 @@ export const admit = (context: Context, spec: NodeSandboxSpec, host: HostRoom): 
       'overloaded',
       `${act}: the node is at its limit of ${options.sandboxes} sandboxes; delete one`,
     )
-  const promisedMib = held.memoryMib + spec.limits.memoryMib
-  const budgetMib = Math.floor((host.memoryTotalBytes / mib) * options.memoryOvercommit)
-  if (promisedMib > budgetMib)
-    throw new AtollError(
-      'overloaded',
-      `${act}: with it ${promisedMib} MiB of memory would be promised, the node's limit is ${budgetMib} MiB; ask for less or delete one`,
-    )
+  refuseWithoutMemory(context, act, spec.limits.memoryMib, host)
   const waiting = context.pool.waiting
   if (waiting >= options.boots + options.bootQueue)
     throw new AtollError('overloaded', `${act}: ${waiting} are waiting; try again`)
-  if (host.memoryAvailableBytes < options.memoryReserveBytes)
-    throw new AtollError(
-      'overloaded',
-      `${act}: the host has ${Math.floor(host.memoryAvailableBytes / mib)} MiB of memory available and keeps ${Math.floor(options.memoryReserveBytes / mib)}; try again later`,
-    )
   if (host.diskFreeBytes < options.diskReserveBytes)
     throw new AtollError(
       'host_disk_full',
       `${act}: ${context.dataFolder} has ${Math.floor(host.diskFreeBytes / mib)} MiB free and keeps ${Math.floor(options.diskReserveBytes / mib)}; free some`,
     )
 }
+
+const refuseWithoutMemory = (context: Context, act: string, wantedMib: number, host: HostRoom): void => {
+  const { options } = context
+  const promisedMib = context.records.sandboxes.held().memoryMib + wantedMib
+  const budgetMib = Math.floor((host.memoryTotalBytes / mib) * options.memoryOvercommit)
+  if (promisedMib > budgetMib)
+    throw new AtollError(
+      'overloaded',
+      `${act}: with it ${promisedMib} MiB of memory would be promised, the node's limit is ${budgetMib} MiB; ask for less or delete one`,
+    )
+  if (host.memoryAvailableBytes < options.memoryReserveBytes)
+    throw new AtollError(
+      'overloaded',
+      `${act}: the host has ${Math.floor(host.memoryAvailableBytes / mib)} MiB of memory available and keeps ${Math.floor(options.memoryReserveBytes / mib)}; try again later`,
+    )
+}
+
+/** The same for one that is counted already but holds no memory now. Runs in one turn with the change that it admits. */
+export const admitAgain = (context: Context, { id, limits }: NodeSandboxSpec, host: HostRoom): void =>
+  refuseWithoutMemory(context, `cannot bring back ${id}`, limits.memoryMib, host)
 
 /** What the host has left. */
 export interface HostRoom {

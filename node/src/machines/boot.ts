@@ -99,6 +99,7 @@ export const liveOf = (
   lastHeldMs: context.clock.now(),
   standing: false,
   quiet: undefined,
+  storeNotBeforeMs: 0,
 })
 
 /** The channel to a machine's guest; `owner` names the sandbox once it has one. */

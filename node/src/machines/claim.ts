@@ -2,7 +2,7 @@ import { AtollError } from '@atoll/protocol'
 import { poolLimits } from '../pool/limits.ts'
 import type { Unclaimed } from '../pool/state.ts'
 import { take } from '../pool/take.ts'
-import { round } from './boot.ts'
+import { closeOnAbort, round } from './boot.ts'
 import type { Context } from './context.ts'
 import { type MachinePlan, planKey, resizable } from './restore-machine.ts'
 
@@ -16,7 +16,7 @@ export interface Obtained {
 }
 
 /**
- * Takes a frozen machine of the pool: thaws it, then gives it its identity while the host sets limits and
+ * Takes a frozen machine of the pool and gives it its identity, while the host thaws it and sets limits and
  * deadline. One that fails is destroyed and the next is taken; undefined when there is none.
  */
 export const claim = async (
@@ -56,12 +56,14 @@ const give = async (
   const timings: Record<string, number> = {}
   const began = context.clock.monotonic()
   const signal = AbortSignal.any([outer, AbortSignal.timeout(poolLimits.claimMs)])
+  using _giveUp = closeOnAbort(signal, unclaimed.guest, `the claim of ${unclaimed.machineId} was given up`)
   const { deadline } = plan
+  // What is asked of a frozen guest waits in its stream: it is the first that it reads.
   await Promise.all([
-    machine.thaw(signal).then(async () => {
+    machine.thaw(signal).then(() => {
       timings['thawMs'] = round(context.clock.monotonic() - began)
-      await prepare(unclaimed, timings)
     }),
+    prepare(unclaimed, timings),
     machine.resize(resizable({ limits: plan.limits }), signal),
     deadline === null ? undefined : machine.setDeadline(deadline.unixMs, deadline.action, signal),
   ])

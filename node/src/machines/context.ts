@@ -23,6 +23,8 @@ export interface Live {
   standing: boolean
   /** While its processes stand still for a capture that they outlive: starts wait for it. */
   quiet: Promise<void> | undefined
+  /** Frozen, it is not stored before: the last try failed, or its runtime cannot. Unix ms. */
+  storeNotBeforeMs: number
 }
 
 /** A boot or stop under way: whoever deletes the sandbox aborts it and waits until it has unwound. */

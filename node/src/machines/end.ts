@@ -1,7 +1,8 @@
 import { AtollError, type EndCause, type Receipt } from '@atoll/protocol'
 import type { SandboxRecord } from '../records/sandboxes.ts'
-import type { Machine, MachineRecord } from '../runtimes/driver.ts'
+import { forgetSnapshot } from '../snapshots/remove.ts'
 import type { Context } from './context.ts'
+import { findMachine } from './find-machine.ts'
 import { machineLimits } from './limits.ts'
 import { removeDirectory } from './remove-directory.ts'
 import { directoryOf } from './sandbox-directory.ts'
@@ -108,44 +109,17 @@ const bury = (context: Context, id: string, ending: Ending, receipt: Receipt): v
       ended,
       spec: { ...record.spec, env: {} },
       machine: null,
+      machineId: null,
       slot: null,
+      depth: null,
+      saved: null,
+      pausedAtMs: null,
       stateDeadlineMs: null,
     },
     { type: 'ended', data: { ...ended } },
   )
   context.records.leases.clear(id)
 }
-
-/** What a record names, after a daemon restart. Nothing of another boot lives, but its state files may be left. */
-const findMachine = async (context: Context, record: SandboxRecord): Promise<Machine | undefined> => {
-  if (record.state === 'stopped' || record.machineId === null) return undefined
-  const driver = context.runtimes.driver(record.runtime)
-  if (driver === undefined)
-    throw new AtollError(
-      'runtime_unavailable',
-      `cannot end ${record.id}: this node has no driver for ${record.runtime}; start the build that created it`,
-    )
-  const named = record.bootId === context.bootId ? record.machine : null
-  return await driver.recover(
-    named ?? unfinishedMachine({ ...record, id: record.machineId }, directoryOf(context, record.machineId)),
-    AbortSignal.timeout(machineLimits.teardownMs),
-  )
-}
-
-/** Names a start that was never finished: no pid is known, only the folder tells what was begun. */
-export const unfinishedMachine = (
-  { id, runtime }: { id: string; runtime: MachineRecord['runtime'] },
-  directory: string,
-): MachineRecord => ({
-  runtime,
-  id,
-  directory,
-  shimPid: 0,
-  shimStartTime: 0,
-  runtimePid: 0,
-  runtimeStartTime: 0,
-  version: 'unfinished',
-})
 
 /** Refuses what needs a living sandbox, with the recorded cause (invariant 2). */
 export const endedError = (record: SandboxRecord, act: string): AtollError =>

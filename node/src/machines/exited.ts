@@ -1,4 +1,5 @@
 import type { EndCause } from '@atoll/protocol'
+import type { SandboxRecord } from '../records/sandboxes.ts'
 import type { MachineExit } from '../runtimes/driver.ts'
 import type { Context, Live } from './context.ts'
 import { endSandbox } from './end.ts'
@@ -25,10 +26,14 @@ export const watchExit = (context: Context, live: Live): void => {
   })
 }
 
+/** In between its machine is that of a verb, which sees its end itself. */
+const hasMachine = ({ state, depth }: SandboxRecord): boolean =>
+  state === 'running' || (state === 'paused' && depth === 'frozen')
+
 /** The tombstone of a machine's own end. */
 export const recordExit = async (context: Context, id: string, exit: MachineExit): Promise<void> => {
   const record = context.records.sandboxes.get(id)
-  if (record?.state !== 'running') return
+  if (record === undefined || !hasMachine(record)) return
   if (exit.cause === 'deadline' && record.lease.onTimeout === 'stop' && (await stopExited(context, record)))
     return
   await endSandbox(context, record, {

@@ -4,8 +4,10 @@ import { runIn, testNode, testSpec } from './test-node.ts'
 
 const lease = (change: object) => ({
   expiresAtMs: Date.now() + 600_000,
+  timeoutMs: 600_000,
   onTimeout: 'delete' as const,
   idle: null,
+  autoResume: true,
   onHostLost: 'delete' as const,
   ...change,
 })

@@ -1,26 +1,38 @@
-import { AtollError, type Lease } from '@atoll/protocol'
+import { AtollError, type Lease, type LeaseAction } from '@atoll/protocol'
 import type { SandboxRecord } from '../records/sandboxes.ts'
+import { hostDeadlineOf } from './boot.ts'
 import type { Context } from './context.ts'
 import { endedError } from './end.ts'
 import { machineLimits } from './limits.ts'
+import { recordOf } from './present.ts'
 import type { Runtime } from './runtimes.ts'
 import { transition } from './transition.ts'
 
-/** A promise to keep the disk is refused where the runtime cannot keep it (invariant 11). */
+/** A promise to keep something is refused where the runtime cannot keep it (invariant 11). */
 export const refuseUnsupportedStop = (lease: Lease, { driver, capabilities }: Runtime): void => {
-  if (capabilities.diskStop) return
-  const asked = [
-    lease.onTimeout === 'stop' ? 'onTimeout' : undefined,
-    lease.idle?.action === 'stop' ? 'idle.action' : undefined,
-    lease.onHostLost === 'stop' ? 'onHostLost' : undefined,
-  ].filter((name) => name !== undefined)
-  if (asked.length === 0) return
-  throw new AtollError(
-    'unsupported',
-    `cannot promise ${asked.join(', ')} "stop": runtime ${driver.name} keeps no disk without its memory; ask for "delete" or for a runtime with diskStop`,
-    { remedy: 'ask for "delete", or name a runtime whose notes say that it can stop' },
-  )
+  const stops = capabilities.diskStop ? [] : actionsOf(lease, 'stop')
+  // A disk that lives in the guest is saved by a stop; nobody can do that for a host that was lost.
+  const keepsDisk = capabilities.diskStop && capabilities.diskSnapshot !== 'guest'
+  if (lease.onHostLost === 'stop' && !keepsDisk) stops.push('onHostLost')
+  if (stops.length > 0)
+    throw new AtollError(
+      'unsupported',
+      `cannot promise ${stops.join(', ')} "stop": runtime ${driver.name} keeps no disk without its memory then; ask for "delete" or for another runtime`,
+      { remedy: 'ask for "delete", or name a runtime whose notes say that it can' },
+    )
+  const pauses = actionsOf(lease, 'pause')
+  if (pauses.length > 0 && !capabilities.freeze && !capabilities.memorySnapshot)
+    throw new AtollError(
+      'unsupported',
+      `cannot promise ${pauses.join(', ')} "pause": runtime ${driver.name} can neither freeze nor save memory`,
+      { remedy: 'ask for "delete" or "stop", or name another runtime' },
+    )
 }
+
+const actionsOf = (lease: Lease, action: LeaseAction): string[] => [
+  ...(lease.onTimeout === action ? ['onTimeout'] : []),
+  ...(lease.idle?.action === action ? ['idle.action'] : []),
+]
 
 /** Changes a lease; the host's own deadline moves first, so that a success binds even without us. */
 export const changeLease = async (
@@ -36,11 +48,12 @@ export const changeLease = async (
       driver: runtime,
       capabilities: await context.runtimes.capabilities(record.runtime),
     })
-  await context.live
-    .get(record.id)
-    ?.machine.setDeadline(
-      lease.expiresAtMs + machineLimits.hostDeadlineGraceMs,
-      AbortSignal.timeout(machineLimits.probeMs),
-    )
-  transition(context, record, { lease }, { type: 'lease', data: { ...change } })
+  const { unixMs, action } = hostDeadlineOf(lease)
+  // What stands frozen has no end, and gets one when it is resumed.
+  const live = record.state === 'running' ? context.live.get(record.id) : undefined
+  if (live?.standing === false)
+    await live.machine.setDeadline(unixMs, action, AbortSignal.timeout(machineLimits.probeMs))
+  const now = recordOf(context, record.id)
+  if (now.ended !== null || now.state === 'deleting') throw endedError(now, 'cannot extend')
+  transition(context, now, { lease: { ...now.lease, ...change } }, { type: 'lease', data: { ...change } })
 }

@@ -1,6 +1,7 @@
 import { AtollError, type Lifecycle } from '@atoll/protocol'
 import type { SandboxRecord } from '../records/sandboxes.ts'
 import type { Context } from './context.ts'
+import { storeAtMs } from './rest.ts'
 import { askGuestUse, knownHolders, lastHeldMs, mergeHolders } from './holders.ts'
 
 /** What keeps a sandbox alive, and what will happen to it when. */
@@ -14,10 +15,12 @@ export const explainLifecycle = async (context: Context, record: SandboxRecord):
       explanation: `It ended at ${iso(record.ended.atMs)}: ${record.ended.cause}. ${record.ended.message}`,
     }
   const { use, note } = await guestUse(context, record)
-  const holders = mergeHolders(knownHolders(context, record.id), use.holders)
+  // What stands still is held by nothing, and idles for nobody.
+  const known = record.state === 'paused' ? [] : knownHolders(context, record.id)
+  const holders = mergeHolders(known, use.holders)
   const heldMs = Math.max(lastHeldMs(context, record), use.lastEndMs)
   const idleSinceMs = record.state === 'running' && holders.length === 0 && note === '' ? heldMs : null
-  const next = nextSteps(record, idleSinceMs)
+  const next = nextSteps(context, record, idleSinceMs)
   const why =
     holders.length === 0
       ? 'Nothing holds it.'
@@ -32,8 +35,9 @@ export const explainLifecycle = async (context: Context, record: SandboxRecord):
       `It is ${record.state}.`,
       record.state === 'running' ? why : '',
       note,
+      record.state === 'paused' ? pausedNote(record) : '',
       then === undefined
-        ? 'Nothing will end it by itself.'
+        ? 'Nothing will happen to it by itself.'
         : `Next: ${then.action} at ${iso(then.atMs)}, because ${then.because}.`,
     ]
       .filter((part) => part !== '')
@@ -55,9 +59,30 @@ const guestUse = async (context: Context, record: SandboxRecord) => {
   }
 }
 
-const nextSteps = (record: SandboxRecord, idleSinceMs: number | null): Lifecycle['next'] => {
+const pausedNote = ({ depth, lease }: SandboxRecord): string =>
+  [
+    depth === 'stored'
+      ? 'Its memory and disk are saved and it uses neither CPU nor memory.'
+      : 'It stands frozen in memory, uses no CPU and would be lost with the host.',
+    lease.autoResume
+      ? 'The next command, file or port call resumes it.'
+      : 'It comes back when it is resumed.',
+    'It is deleted only when someone asks.',
+  ].join(' ')
+
+const nextSteps = (
+  context: Context,
+  record: SandboxRecord,
+  idleSinceMs: number | null,
+): Lifecycle['next'] => {
   const { lease } = record
   const next: Lifecycle['next'] = []
+  if (record.state === 'paused') {
+    const atMs = record.depth === 'frozen' ? storeAtMs(context, record) : undefined
+    if (atMs !== undefined)
+      next.push({ atMs, action: 'store', because: 'it was frozen for long, or sooner if memory is short' })
+    return next
+  }
   if (record.state !== 'stopped' || lease.onTimeout === 'delete')
     next.push({ atMs: lease.expiresAtMs, action: lease.onTimeout, because: 'its time is over' })
   if (lease.idle !== null && idleSinceMs !== null)

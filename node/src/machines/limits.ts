@@ -48,6 +48,8 @@ export const machineLimits = {
   forksPerCpu: 1,
   /** What the archive of a disk may take beyond the disk's own size, bytes: headers, and sparse files in full. */
   layerOverheadBytes: 64 * 1024 ** 2,
+  /** After a frozen sandbox could not be stored, ms. */
+  storeRetryMs: 60_000,
   /** Between two looks at the host's memory for machines that stand frozen, ms. */
   pressureEveryMs: 2_000,
   tickMinMs: 20,

@@ -14,18 +14,22 @@ export const recordOf = (context: Context, id: string): SandboxRecord => {
 /** A sandbox as the node answers it: what runs is probed now (invariant 3). */
 export const present = async (context: Context, record: SandboxRecord): Promise<NodeSandbox> => {
   const live = context.live.get(record.id)
-  if (record.state !== 'running') return shown(record, record.state)
+  const isFrozen = record.state === 'paused' && record.depth === 'frozen'
+  if (record.state !== 'running' && !isFrozen) return shown(record, record.state)
   if (live === undefined)
     throw new AtollError(
       'guest_unreachable',
       `cannot tell the state of ${record.id}: the daemon came back and has not reached its machine yet; try again or delete it`,
     )
   const state = await probed(record.id, live.machine.state(AbortSignal.timeout(machineLimits.probeMs)))
-  if (state !== 'ended') return shown(record, state === 'frozen' ? 'paused' : 'running')
+  // What was paused by a verb is so until a verb resumes it: while it is captured it runs for moments.
+  if (state !== 'ended' && (isFrozen || state === 'frozen'))
+    return shown({ ...record, depth: 'frozen' }, 'paused')
+  if (state !== 'ended') return shown(record, 'running')
   // The host knows of the end before we recorded it: the end that is being recorded answers.
   await context.ends.get(record.id)?.catch(() => undefined)
   const now = recordOf(context, record.id)
-  return shown(now, now.state === 'running' ? 'deleting' : now.state)
+  return shown(now, now.ended === null && now.state === record.state ? 'deleting' : now.state)
 }
 
 const probed = async <State>(id: string, state: Promise<State>): Promise<State> => {
@@ -43,6 +47,8 @@ const probed = async <State>(id: string, state: Promise<State>): Promise<State> 
 const shown = (record: SandboxRecord, state: SandboxState): NodeSandbox => ({
   id: record.id,
   state,
+  depth: state === 'paused' ? record.depth : null,
+  generation: record.generation,
   isolation: record.isolation,
   limits: record.spec.limits,
   lease: record.lease,

@@ -8,8 +8,10 @@ import { simulatedDriver } from '../runtimes/simulated/driver.ts'
 
 const stopLease = {
   expiresAtMs: Date.now() + 600_000,
+  timeoutMs: 600_000,
   onTimeout: 'stop',
   idle: null,
+  autoResume: true,
   onHostLost: 'stop',
 } as const
 

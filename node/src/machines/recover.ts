@@ -1,12 +1,13 @@
-import { AtollError } from '@atoll/protocol'
-import { askHealth } from '../guest/calls.ts'
 import type { SandboxRecord } from '../records/sandboxes.ts'
-import { liveOf } from './boot.ts'
+import { forgetSnapshot } from '../snapshots/remove.ts'
 import type { Context } from './context.ts'
-import { endSandbox, unfinishedMachine } from './end.ts'
-import { recordExit, watchExit } from './exited.ts'
+import { endSandbox } from './end.ts'
+import { recordExit } from './exited.ts'
+import { unfinishedMachine } from './find-machine.ts'
 import { machineLimits } from './limits.ts'
+import { isAside, releaseMachine } from './release-machine.ts'
 import { directoryOf } from './sandbox-directory.ts'
+import { takeBack } from './take-back.ts'
 import { transition } from './transition.ts'
 
 /** Recoveries at a time, at the start of the daemon. */
@@ -25,29 +26,42 @@ export const recoverAll = async (context: Context): Promise<void> => {
         }
       }),
     )
+  await forgetOrphans(context)
 }
 
 /** Takes one back. A fault leaves it as it was: the ticker tries again. */
 export const recoverSandbox = async (context: Context, record: SandboxRecord): Promise<void> => {
   switch (record.state) {
     case 'running':
+    case 'pausing':
+      return await recoverLive(context, record)
     case 'paused':
-      return await recoverRunning(context, record)
+      if (record.depth === 'frozen') return await recoverLive(context, record)
+      return await releaseMachine(context, record.id)
+    case 'resuming':
+      // The machine of the attempt is in the pool's records, and freed from there.
+      return void settle(context, record, 'paused')
     case 'creating':
       return await lose(context, record, 'create_failed', 'the node daemon ended while it was being created')
-    case 'starting':
     case 'stopping':
-      return await settleStopped(context, record)
+      // Where the disk lives in the guest it was not saved yet: that is recorded together.
+      return (await keepsDisk(context, record))
+        ? await settleDisk(context, record)
+        : await recoverLive(context, record)
+    case 'starting':
+      if (record.saved !== null) return void settle(context, record, 'stopped')
+      return await settleDisk(context, record)
+    case 'stopped':
+      return await releaseMachine(context, record.id)
     case 'deleting':
       // Not waited for: the ticker goes on with it.
       return
-    case 'stopped':
     case 'ended':
       return
   }
 }
 
-const recoverRunning = async (context: Context, record: SandboxRecord): Promise<void> => {
+const recoverLive = async (context: Context, record: SandboxRecord): Promise<void> => {
   if (record.bootId !== context.bootId) return await hostLost(context, record)
   const driver = context.runtimes.driver(record.runtime)
   if (driver === undefined || record.machine === null) {
@@ -58,70 +72,35 @@ const recoverRunning = async (context: Context, record: SandboxRecord): Promise<
     return
   }
   const machine = await driver.recover(record.machine, AbortSignal.timeout(machineLimits.bootMs))
-  if (machine === undefined) {
-    const exit = await driver.lastExit(record.machine)
-    if (exit !== undefined) return await recordExit(context, record.id, exit)
-    return await lose(context, record, 'fault', 'its machine was gone when the node daemon came back')
-  }
-  const live = liveOf(context, record.id, machine)
-  context.live.set(record.id, live)
-  watchExit(context, live)
-  // A guest that does not answer now is no reason to end what may hold someone's work; its state says so.
-  const fault = await probeGuest(context, record, live.guest)
-  await machine.setDeadline(
-    record.lease.expiresAtMs + machineLimits.hostDeadlineGraceMs,
-    AbortSignal.timeout(machineLimits.probeMs),
-  )
-  const current = context.records.sandboxes.get(record.id)
-  if (current?.state === record.state)
-    transition(
-      context,
-      current,
-      { machine: machine.record },
-      { type: 'recovered', data: fault === undefined ? {} : { guest: fault } },
-    )
+  if (machine !== undefined) return await takeBack(context, record, machine)
+  const exit = await driver.lastExit(record.machine)
+  if (exit !== undefined && (record.state === 'running' || record.state === 'paused'))
+    return await recordExit(context, record.id, exit)
+  await lose(context, record, 'fault', 'its machine was gone when the node daemon came back')
 }
 
-const probeGuest = async (
-  context: Context,
-  record: SandboxRecord,
-  guest: Parameters<typeof askHealth>[0],
-): Promise<string | undefined> => {
-  try {
-    const health = await askHealth(guest, machineLimits.probeMs)
-    if (health.sandboxId === record.id && health.adopted) return undefined
-    return 'the guest answers for another sandbox'
-  } catch (error) {
-    context.logger.warn(
-      { sandbox: record.id, err: error },
-      'the guest of a recovered sandbox does not answer',
-    )
-    return error instanceof AtollError ? error.code : 'internal'
-  }
+/** A disk that is a file of the machine's folder is there after the machine, and after the host's boot. */
+const keepsDisk = async (context: Context, { runtime, machineId }: SandboxRecord): Promise<boolean> => {
+  const { diskStop, diskSnapshot } = await context.runtimes.capabilities(runtime)
+  return diskStop && diskSnapshot !== 'guest' && machineId !== null
 }
 
 /** The host was started anew: nothing of the former boot runs, and pids of it identify nothing. */
 const hostLost = async (context: Context, record: SandboxRecord): Promise<void> => {
-  if (record.lease.onHostLost !== 'stop')
-    return await lose(context, record, 'host_lost', 'the host was started anew')
   const { machineId: id } = record
-  if (id !== null)
-    await context.runtimes
-      .driver(record.runtime)
-      ?.recover(
-        unfinishedMachine({ ...record, id }, directoryOf(context, id)),
-        AbortSignal.timeout(machineLimits.bootMs),
-      )
-  transition(
-    context,
-    record,
-    { state: 'stopped', machine: null, stateDeadlineMs: null, idleSinceMs: null },
-    { type: 'stopped', data: { by: 'node', because: 'the host was started anew' } },
-  )
+  if (id === null || record.lease.onHostLost !== 'stop' || !(await keepsDisk(context, record)))
+    return await lose(context, record, 'host_lost', 'the host was started anew')
+  await context.runtimes
+    .driver(record.runtime)
+    ?.recover(
+      unfinishedMachine({ ...record, id }, directoryOf(context, id)),
+      AbortSignal.timeout(machineLimits.bootMs),
+    )
+  settle(context, record, 'stopped', 'the host was started anew')
 }
 
 /** A daemon that ended between running and stopped: what is left of the machine goes, the disk stays. */
-const settleStopped = async (context: Context, record: SandboxRecord): Promise<void> => {
+const settleDisk = async (context: Context, record: SandboxRecord): Promise<void> => {
   if (record.bootId === context.bootId) {
     const driver = context.runtimes.driver(record.runtime)
     const machine =
@@ -130,12 +109,32 @@ const settleStopped = async (context: Context, record: SandboxRecord): Promise<v
         : await driver?.recover(record.machine, AbortSignal.timeout(machineLimits.bootMs))
     await machine?.destroy(AbortSignal.timeout(machineLimits.teardownMs))
   }
+  settle(context, record, 'stopped')
+}
+
+/** Back to where the transition began, with all that was saved. */
+const settle = (
+  context: Context,
+  record: SandboxRecord,
+  state: 'paused' | 'stopped',
+  because = `the node daemon ended while it was ${record.state}`,
+): void => {
+  const rest = { stateDeadlineMs: null, idleSinceMs: null }
   transition(
     context,
     record,
-    { state: 'stopped', machine: null, stateDeadlineMs: null },
-    { type: 'stopped', data: { by: 'node', because: `the node daemon ended while it was ${record.state}` } },
+    state === 'paused' || isAside({ ...record, state })
+      ? { ...rest, state }
+      : { ...rest, state, machine: null, depth: null, pausedAtMs: null },
+    { type: state, data: { by: 'node', because } },
   )
+}
+
+/** Saved states that were used, and whose removal a daemon did not survive. */
+const forgetOrphans = async (context: Context): Promise<void> => {
+  const named = new Set(context.records.sandboxes.living().map(({ saved }) => saved))
+  for (const { id } of context.records.snapshots.ofOwner('sandbox'))
+    if (!named.has(id)) await forgetSnapshot(context, id)
 }
 
 const lose = async (

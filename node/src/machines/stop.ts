@@ -1,63 +1,102 @@
 import { AtollError } from '@atoll/protocol'
 import type { SandboxRecord } from '../records/sandboxes.ts'
+import type { Captured } from './capture.ts'
 import type { Context } from './context.ts'
-import { endedError } from './end.ts'
+import { endProcesses } from './end-processes.ts'
+import { liveOfRecord, stand } from './freeze.ts'
+import { inLine } from './line.ts'
 import { machineLimits } from './limits.ts'
-import { transition } from './transition.ts'
+import { backToFormer, putAside, run, type Settled } from './put-aside.ts'
+import { releaseMachine } from './release-machine.ts'
+import type { Runtime } from './runtimes.ts'
+import { savedId } from './saved-id.ts'
+import { stoppedError } from './stopped-error.ts'
+import { transition, transitionFrom } from './transition.ts'
 
 /** Ends the machine and keeps its disk. `unsupported` where the runtime keeps none (invariant 11). */
-export const stopSandbox = async (context: Context, record: SandboxRecord, by: string): Promise<void> => {
-  if (record.state === 'stopped') return
-  const work = context.work.get(record.id)
-  if (record.state === 'stopping' && work !== undefined) return void (await work.done)
-  if (record.ended !== null) throw endedError(record, 'cannot stop')
-  if (record.state !== 'running')
-    throw new AtollError('state_conflict', `cannot stop ${record.id}: it is ${record.state}; try again`, {
-      sandboxState: record.state,
-    })
-  const { diskStop } = await context.runtimes.capabilities(record.runtime)
-  if (!diskStop)
-    throw new AtollError(
-      'unsupported',
-      `cannot stop ${record.id}: runtime ${record.runtime} keeps no disk without its memory; delete it instead`,
-    )
-  const claimed = transition(
+export const stopSandbox = (context: Context, id: string, by: string): Promise<void> =>
+  inLine(
     context,
-    record,
-    { state: 'stopping', stateDeadlineMs: context.clock.now() + machineLimits.teardownMs },
-    { type: 'stopping', data: { by } },
+    id,
+    { name: 'stop', act: 'cannot stop', ms: machineLimits.captureMs },
+    async (record, signal) => {
+      if (record.state === 'stopped') return
+      const isFrozen = record.state === 'paused' && record.depth === 'frozen'
+      if (record.state !== 'running' && !isFrozen) throw stopRefused(record)
+      const { driver, capabilities } = await context.runtimes.choose(record.runtime)
+      if (!capabilities.diskStop)
+        throw new AtollError(
+          'unsupported',
+          `cannot stop ${id}: runtime ${record.runtime} keeps no disk without its memory; delete it instead`,
+        )
+      const stopping = transition(
+        context,
+        record,
+        { state: 'stopping', stateDeadlineMs: context.clock.now() + machineLimits.captureMs },
+        { type: 'stopping', data: { by } },
+      )
+      if (capabilities.diskSnapshot === 'guest')
+        await saveDisk(context, record, stopping, { driver, capabilities }, by, signal)
+      else await keepDisk(context, stopping, by)
+    },
   )
-  const done = release(context, claimed, by)
-  const unwound = done.then(
-    () => undefined,
-    () => undefined,
-  )
-  // A teardown cannot be taken back half-way: whoever deletes waits for it.
-  context.work.set(record.id, { hash: record.specHash, abort: () => undefined, unwound, done })
-  await done.finally(() => context.work.delete(record.id))
-}
 
-const release = async (context: Context, record: SandboxRecord, by: string): Promise<void> => {
+const stopRefused = ({ id, state }: SandboxRecord): AtollError =>
+  new AtollError('state_conflict', `cannot stop ${id}: it is ${state}`, {
+    sandboxState: state,
+    ...(state === 'paused'
+      ? { remedy: 'resume it first; stored it uses neither CPU nor memory already' }
+      : { retryable: true }),
+  })
+
+/** The disk is a file of the machine's folder, which stays. A teardown cannot be taken back half-way. */
+const keepDisk = async (context: Context, record: SandboxRecord, by: string): Promise<void> => {
   const live = context.live.get(record.id)
   live?.guest.close(stoppedError(record.id))
   await live?.machine.destroy(AbortSignal.timeout(machineLimits.teardownMs))
   context.live.delete(record.id)
-  transition(
+  transitionFrom(
     context,
     record,
-    { state: 'stopped', machine: null, stateDeadlineMs: null, idleSinceMs: null },
+    { ...resting, state: 'stopped', machine: null },
     { type: 'stopped', data: { by } },
   )
 }
 
-/** A machine that its host ended at the deadline, and whose disk is to be kept; false where none is. */
-export const stopExited = async (context: Context, record: SandboxRecord): Promise<boolean> => {
-  const { diskStop } = await context.runtimes.capabilities(record.runtime)
-  if (!diskStop) return false
-  await stopSandbox(context, record, 'deadline')
-  return true
+const resting = { stateDeadlineMs: null, idleSinceMs: null, depth: null, pausedAtMs: null } as const
+
+/** The disk lives in the guest: it is saved as what differs from the template, and the machine goes. */
+const saveDisk = async (
+  context: Context,
+  record: SandboxRecord,
+  stopping: SandboxRecord,
+  runtime: Runtime,
+  by: string,
+  signal: AbortSignal,
+): Promise<void> => {
+  const order = { id: savedId(context, record.id), owner: 'sandbox', kind: 'disk', then: 'stop' } as const
+  const settle = ({ row }: Captured): Settled => ({
+    patch: { ...resting, state: 'stopped', saved: row.id },
+    event: { type: 'stopped', data: { by, sizeBytes: row.sizeBytes } },
+  })
+  const live = context.live.get(record.id)
+  try {
+    const reached = live ?? liveOfRecord(context, record, 'cannot stop')
+    stand(reached, true)
+    await run(context, stopping, reached, signal)
+    await endProcesses(context, reached, signal)
+    await putAside(context, { record: stopping, live: reached, runtime }, order, settle, signal)
+  } catch (error) {
+    if (live !== undefined) await backToFormer(context, record, stopping, live, error)
+    throw error
+  }
+  await releaseMachine(context, record.id)
 }
 
-/** Refuses what needs a running sandbox. */
-export const stoppedError = (id: string): AtollError =>
-  new AtollError('state_conflict', `${id} is stopped`, { sandboxState: 'stopped', remedy: 'start it first' })
+/** A machine that its host ended at the deadline, and whose disk is to be kept; false where none is. */
+export const stopExited = async (context: Context, record: SandboxRecord): Promise<boolean> => {
+  const { diskStop, diskSnapshot } = await context.runtimes.capabilities(record.runtime)
+  if (!diskStop || diskSnapshot === 'guest') return false
+  await stopSandbox(context, record.id, 'deadline')
+  return true
+}

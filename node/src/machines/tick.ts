@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { limits } from '@atoll/protocol'
+import { AtollError, limits } from '@atoll/protocol'
 import type { SandboxRecord } from '../records/sandboxes.ts'
 import type { Context } from './context.ts'
 import { endSandbox } from './end.ts'
 import { askGuestUse, knownHolders, lastHeldMs } from './holders.ts'
 import { machineLimits } from './limits.ts'
 import { recoverSandbox } from './recover.ts'
+import { isAside, releaseMachine } from './release-machine.ts'
+import { pauseAtDeadline, pauseIdle, relieveMemory, storeAtMs, storeFrozen } from './rest.ts'
 import { stopSandbox } from './stop.ts'
 
 /** How often old rows are removed, ms. */
@@ -19,6 +21,8 @@ export const startTicker = (context: Context): Disposable => {
   const acting = new Map<string, Promise<void>>()
   let timer: NodeJS.Timeout | undefined
   let sweptAt = 0
+  let relievedAt = 0
+  let relieving: Promise<unknown> | undefined
   const tick = (): void => {
     if (context.closing.aborted) return
     const now = context.clock.now()
@@ -27,6 +31,16 @@ export const startTicker = (context: Context): Disposable => {
       if (context.clock.monotonic() - sweptAt > sweepEveryMs) {
         sweep(context)
         sweptAt = context.clock.monotonic()
+      }
+      if (relieving === undefined && context.clock.monotonic() - relievedAt > machineLimits.pressureEveryMs) {
+        relievedAt = context.clock.monotonic()
+        relieving = relieveMemory(context)
+          .catch((error: unknown) =>
+            context.logger.warn({ err: error }, 'frozen sandboxes could not give memory back'),
+          )
+          .finally(() => {
+            relieving = undefined
+          })
       }
       for (const record of context.records.sandboxes.living()) {
         const { atMs, act } = due(context, record)
@@ -72,8 +86,9 @@ const due = (context: Context, record: SandboxRecord): Due => {
   const steps: Due[] = []
   const { lease } = record
   switch (record.state) {
-    case 'running':
     case 'paused':
+      return dueOfPaused(context, record)
+    case 'running':
       // The daemon's start could not reach it: it is neither lost nor known to run.
       if (!context.live.has(record.id) && !context.work.has(record.id))
         return { atMs: 0, act: () => recoverSandbox(context, record) }
@@ -85,15 +100,21 @@ const due = (context: Context, record: SandboxRecord): Due => {
         })
       break
     case 'stopped':
+      if (isAside(record) && record.machineId !== null) return free(context, record)
       if (lease.onTimeout === 'delete')
         steps.push({ atMs: lease.expiresAtMs, act: () => onDeadline(context, record) })
       break
     case 'deleting':
       steps.push({ atMs: record.stateDeadlineMs ?? 0, act: () => goOn(context, record) })
       break
-    case 'creating':
+    case 'pausing':
+    case 'resuming':
     case 'starting':
     case 'stopping':
+      // The daemon that began it is gone, and this one could not settle it yet.
+      if (!context.work.has(record.id)) return { atMs: 0, act: () => recoverSandbox(context, record) }
+      break
+    case 'creating':
       // Its own work has the same deadline and ends it; without work nobody owns it any more.
       if (!context.work.has(record.id))
         steps.push({ atMs: record.stateDeadlineMs ?? 0, act: () => onStuck(context, record) })
@@ -101,12 +122,34 @@ const due = (context: Context, record: SandboxRecord): Due => {
     case 'ended':
       break
   }
-  const none: Due = { atMs: Number.POSITIVE_INFINITY, act: async () => undefined }
   return steps.reduce((first, step) => (step.atMs < first.atMs ? step : first), none)
 }
 
+/** Its time does not end a paused one, and nothing holds or idles it: it only moves to disk. */
+const dueOfPaused = (context: Context, record: SandboxRecord): Due => {
+  const { id } = record
+  if (context.work.has(id)) return none
+  if (isAside(record)) return record.machineId === null ? none : free(context, record)
+  if (!context.live.has(id)) return { atMs: 0, act: () => recoverSandbox(context, record) }
+  const atMs = storeAtMs(context, record)
+  return atMs === undefined ? none : { atMs, act: () => storeFrozen(context, record) }
+}
+
+/** A machine whose record says that its state is on disk. */
+const free = (context: Context, { id }: SandboxRecord): Due =>
+  context.work.has(id) ? none : { atMs: 0, act: () => releaseAgain(context, id) }
+
+const releaseAgain = async (context: Context, id: string): Promise<void> => {
+  await releaseMachine(context, id)
+  if (context.records.sandboxes.get(id)?.machineId !== null)
+    throw new AtollError('internal', `cannot free the machine of ${id}`)
+}
+
+const none: Due = { atMs: Number.POSITIVE_INFINITY, act: async () => undefined }
+
 const onDeadline = async (context: Context, record: SandboxRecord): Promise<void> => {
-  if (record.lease.onTimeout === 'stop') return await stopSandbox(context, record, 'deadline')
+  if (record.lease.onTimeout === 'stop') return await stopSandbox(context, record.id, 'deadline')
+  if (record.lease.onTimeout === 'pause') return await pauseAtDeadline(context, record)
   await endSandbox(context, record, {
     cause: 'deadline',
     by: 'node',
@@ -125,7 +168,8 @@ const onIdle = async (context: Context, record: SandboxRecord): Promise<void> =>
   const current = context.records.sandboxes.get(record.id)
   if (current?.state !== 'running' || knownHolders(context, record.id).length > 0) return
   if (lastHeldMs(context, current) + idle.afterMs > now) return
-  if (idle.action === 'stop') return await stopSandbox(context, current, 'idle')
+  if (idle.action === 'stop') return await stopSandbox(context, current.id, 'idle')
+  if (idle.action === 'pause') return await pauseIdle(context, current)
   await endSandbox(context, current, {
     cause: 'idle',
     by: 'node',

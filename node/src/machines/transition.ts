@@ -8,17 +8,20 @@ export interface EventContent {
   readonly data?: Readonly<Record<string, unknown>>
 }
 
-/** Changes a record by compare-and-set and logs the event in the same transaction. */
+/** Changes a record by compare-and-set and logs the event in the same transaction, in which `within` runs, too. */
 export const transition = (
   context: Context,
   record: SandboxRecord,
   patch: SandboxPatch,
   content?: EventContent,
+  within?: () => void,
 ): SandboxRecord => {
   let event: NodeEvent | undefined
   const next = context.records.atomic(() => {
     const changed = context.records.sandboxes.change(record, patch)
-    if (changed !== undefined && content !== undefined) event = append(context, record.id, content)
+    if (changed === undefined) return undefined
+    within?.()
+    if (content !== undefined) event = append(context, record.id, content)
     return changed
   })
   if (next === undefined) {
@@ -31,6 +34,26 @@ export const transition = (
   }
   if (event !== undefined) emit(context, event)
   return next
+}
+
+/**
+ * The same for the owner of a state that lasts: what else changed meanwhile, its lease say, stays. Refused when
+ * the sandbox has left the state.
+ */
+export const transitionFrom = (
+  context: Context,
+  { id, state }: Pick<SandboxRecord, 'id' | 'state'>,
+  patch: SandboxPatch,
+  content?: EventContent,
+  within?: () => void,
+): SandboxRecord => {
+  const now = context.records.sandboxes.get(id)
+  if (now?.state === state) return transition(context, now, patch, content, within)
+  throw new AtollError(
+    'state_conflict',
+    `cannot change ${id}: it is ${now?.state ?? 'gone'} and no longer ${state}; ask for its state and try again`,
+    now === undefined ? {} : { sandboxState: now.state },
+  )
 }
 
 /** Logs an event without a change of state. */

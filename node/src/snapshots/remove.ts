@@ -33,6 +33,11 @@ export const removeSnapshotFiles = async (store: SnapshotStore, digest: string):
   await rm(snapshotFolder(store, digest), { recursive: true, force: true })
 }
 
+/** Removes the files of a digest unless a row has it: for a saver whose row could not be written. */
+export const removeUnnamed = async ({ records, snapshots }: Deps, digest: string): Promise<void> => {
+  if (records.snapshots.references(digest) === 0) await removeSnapshotFiles(snapshots, digest)
+}
+
 /** At the start of the daemon: folders that are not whole, or that no row names, go; anything else is left alone. */
 export const sweepSnapshots = async ({ records, snapshots }: Deps): Promise<number> => {
   const named = records.snapshots.digests()
