@@ -37,7 +37,7 @@ export const checkpoint = async (
   await refuseFullDisk(saved, target, signal)
   const files = imageFiles.map((name) => ({ name, path: join(target, name) }))
   try {
-    await save(record, files, signal)
+    await save(record, files, target, signal)
     await checkImageFiles(files, 'internal')
     const written = files.map(async (file) => ({ ...file, bytes: (await stat(file.path)).size }))
     return {
@@ -80,6 +80,7 @@ const refuseFullDisk = async (
 const save = async (
   record: MachineRecord,
   files: readonly { readonly path: string }[],
+  target: string,
   signal: AbortSignal,
 ): Promise<void> => {
   const call = {
@@ -101,8 +102,17 @@ const save = async (
     await askShim(record.directory, call, z.object({}), signal)
   } catch (error) {
     signal.throwIfAborted()
-    const message = error instanceof Error ? error.message : String(error)
-    if (!/no space left on device|disk quota exceeded/iu.test(message)) throw error
-    throw new AtollError('host_disk_full', `cannot save ${record.id}: ${message}`, { cause: error })
+    throw await saveFault(record.id, target, error)
   }
+}
+
+/** Of runsc's several words for a full disk one is a dump of its stack: the disk itself is asked, too. */
+export const saveFault = async (id: string, target: string, error: unknown): Promise<AtollError> => {
+  const [said = ''] = (error instanceof Error ? error.message : String(error)).split('\n')
+  const { bavail, bsize } = await statfs(target)
+  const isFull = bavail * bsize < gvisorLimits.fullDiskBytes
+  if (isFull || /no space left on device|disk quota exceeded/iu.test(said))
+    return new AtollError('host_disk_full', `cannot save ${id}: ${target} is full: ${said}`, { cause: error })
+  const code = error instanceof AtollError ? error.code : 'internal'
+  return new AtollError(code, `cannot save ${id}: ${said}`, { cause: error })
 }

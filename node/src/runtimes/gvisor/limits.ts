@@ -20,6 +20,8 @@ export const gvisorLimits = {
   callTimeoutMs: 600_000,
   /** Bytes that must stay free on the disk that a checkpoint is written to. */
   diskReserveBytes: 64 * 1024 ** 2,
+  /** With less left after a failure the disk is what was in the way. */
+  fullDiskBytes: 2 * 1024 ** 2,
   sharedMemoryBytes: 64 * 1024 ** 2,
 } as const
 
