@@ -151,7 +151,8 @@ const insert = (
     ended: null,
     timings: {},
   }
-  context.records.sandboxes.insert(record)
+  // A power cut ends the attempt with its caller's connection: nothing is promised yet.
+  context.records.atomicUntilReboot(() => context.records.sandboxes.insert(record))
   return record
 }
 

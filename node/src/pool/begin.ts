@@ -20,7 +20,7 @@ const idBytes = 20
 export const beginMachine = async (context: Context, key: MachineKey): Promise<Begun> => {
   const machineId = makeId('sbx', context.random(idBytes))
   context.pool.owned.add(machineId)
-  const slot = context.records.atomic(() => {
+  const slot = context.records.atomicUntilReboot(() => {
     const free = context.records.sandboxes.freeSlot()
     context.records.pool.insert({
       machineId,
@@ -49,7 +49,7 @@ export const settleMachine = (
   machineId: string,
   role: 'begun' | 'ready' | 'blank',
   machine: MachineRecord,
-): void => void context.records.pool.settle(machineId, role, machine)
+): void => void context.records.atomicUntilReboot(() => context.records.pool.settle(machineId, role, machine))
 
 /**
  * Frees a machine that no sandbox's record names: does nothing for one that was claimed. What cannot be freed
@@ -64,7 +64,7 @@ export const freeMachine = async (
   try {
     await machine?.destroy(AbortSignal.timeout(machineLimits.teardownMs))
     await removeDirectory(directoryOf(context, machineId))
-    context.records.pool.remove(machineId)
+    context.records.atomicUntilReboot(() => context.records.pool.remove(machineId))
   } catch (error) {
     context.logger.error(
       { machine: machineId, err: error },

@@ -1,5 +1,5 @@
 import type { Context } from '../machines/context.ts'
-import { unfinishedMachine } from '../machines/end.ts'
+import { unfinishedMachine } from '../machines/find-machine.ts'
 import { machineLimits } from '../machines/limits.ts'
 import { directoryOf } from '../machines/sandbox-directory.ts'
 import type { PoolRecord } from '../records/pool.ts'
