@@ -95,7 +95,7 @@ export interface CaptureOrder {
   readonly owner: SnapshotOwner
   readonly kind: SnapshotKind
   /** `goOn`: continued as soon as its state is written. Else it is left standing, cut off from its callers. */
-  readonly then: 'goOn' | 'pause' | 'stop'
+  readonly after: 'goOn' | 'pause' | 'stop'
 }
 
 /**
@@ -105,7 +105,7 @@ export interface CaptureOrder {
 export const capture = async (
   context: Context,
   subject: Subject,
-  { id, owner, kind, then }: CaptureOrder,
+  { id, owner, kind, after }: CaptureOrder,
   signal: AbortSignal,
 ): Promise<Captured> => {
   const { record, live, runtime } = subject
@@ -115,10 +115,10 @@ export const capture = async (
     const began = context.clock.monotonic()
     const still = stack.use(await standStill(context, live))
     held.still = still
-    if (then !== 'goOn') breakOff(context, live, then === 'pause' ? 'paused' : 'stopped')
+    if (after !== 'goOn') breakOff(context, live, after === 'pause' ? 'paused' : 'stopped')
     const image = await writeState(subject, kind, folder, signal)
     signal.throwIfAborted()
-    held.pausedMs = then === 'goOn' ? await still.goOn() : context.clock.monotonic() - began
+    held.pausedMs = after === 'goOn' ? await still.goOn() : context.clock.monotonic() - began
     return image
   }
   const what = { imageDigest: record.spec.imageDigest, what: `the state of ${record.id}` }

@@ -1,6 +1,8 @@
+import { readdir } from 'node:fs/promises'
 import { AtollError, type EndCause, type Receipt } from '@atoll/protocol'
 import type { SandboxRecord } from '../records/sandboxes.ts'
 import { forgetSnapshot } from '../snapshots/remove.ts'
+import { snapshotFolder } from '../snapshots/store.ts'
 import type { Context } from './context.ts'
 import { findMachine } from './find-machine.ts'
 import { machineLimits } from './limits.ts'
@@ -83,7 +85,8 @@ const teardown = async (context: Context, record: SandboxRecord, unwind: boolean
   live?.guest.close(refusal)
   const machine = live?.machine ?? (await findMachine(context, record))
   const freed = await machine?.destroy(AbortSignal.timeout(machineLimits.teardownMs))
-  const files = record.machineId === null ? 0 : await removeDirectory(directoryOf(context, record.machineId))
+  const folder = record.machineId === null ? 0 : await removeDirectory(directoryOf(context, record.machineId))
+  const files = folder + (record.saved === null ? 0 : await removeSaved(context, record.saved))
   context.live.delete(record.id)
   const receipt: Receipt = {
     processes: freed?.processes ?? 0,
@@ -94,6 +97,14 @@ const teardown = async (context: Context, record: SandboxRecord, unwind: boolean
   }
   bury(context, record.id, ending, receipt)
   return receipt
+}
+
+/** The state that nobody resumes any more; files that a user's snapshot shares stay. Answers how many went. */
+const removeSaved = async (context: Context, saved: string): Promise<number> => {
+  const row = context.records.snapshots.get(saved)
+  if (row === undefined) return 0
+  const entries = await readdir(snapshotFolder(context.snapshots, row.digest)).catch(() => [])
+  return (await forgetSnapshot(context, saved)) > 0 ? entries.length + 1 : 0
 }
 
 /** The tombstone: cause, receipt and what was asked, without the env that nobody needs to keep. */

@@ -3,7 +3,6 @@ import type { SandboxRecord } from '../records/sandboxes.ts'
 import type { MachineExit } from '../runtimes/driver.ts'
 import type { Context, Live } from './context.ts'
 import { endSandbox } from './end.ts'
-import { stopExited } from './stop.ts'
 
 const causes: Readonly<Record<MachineExit['cause'], EndCause>> = {
   killed: 'fault',
@@ -34,8 +33,6 @@ const hasMachine = ({ state, depth }: SandboxRecord): boolean =>
 export const recordExit = async (context: Context, id: string, exit: MachineExit): Promise<void> => {
   const record = context.records.sandboxes.get(id)
   if (record === undefined || !hasMachine(record)) return
-  if (exit.cause === 'deadline' && record.lease.onTimeout === 'stop' && (await stopExited(context, record)))
-    return
   await endSandbox(context, record, {
     cause: causes[exit.cause],
     by: 'node',

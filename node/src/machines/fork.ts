@@ -128,7 +128,7 @@ const open = async (
     source.promise.catch(() => undefined)
     source.reject(error)
     // Each of them is ended before the caller learns why.
-    await Promise.all(ids.map((child) => context.work.get(child)?.done.catch(() => undefined)))
+    await Promise.allSettled(ids.flatMap((child) => context.work.get(child)?.done ?? []))
     throw error
   }
 }

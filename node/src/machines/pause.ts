@@ -64,7 +64,7 @@ const store = async (
     { state: 'pausing', stateDeadlineMs: context.clock.now() + machineLimits.captureMs },
     { type: 'pausing', data: { by, from: record.depth ?? 'running' } },
   )
-  const order = { id: savedId(context, id), owner: 'sandbox', kind: 'memory', then: 'pause' } as const
+  const order = { id: savedId(context, id), owner: 'sandbox', kind: 'memory', after: 'pause' } as const
   stand(live, true)
   try {
     await run(context, pausing, live, signal)

@@ -2,6 +2,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { openRecords } from '../records/open.ts'
+import type { RuntimeDriver } from '../runtimes/driver.ts'
 import { simulatedWorld } from '../runtimes/simulated/world.ts'
 import { runIn, testNode, testSpec } from './test-node.ts'
 import { simulatedDriver } from '../runtimes/simulated/driver.ts'
@@ -14,6 +15,12 @@ const stopLease = {
   autoResume: true,
   onHostLost: 'stop',
 } as const
+
+/** A runtime whose disk is a file of the host's, as the container's is. */
+const keepingDisks = (driver: RuntimeDriver): RuntimeDriver => ({
+  ...driver,
+  probe: async (signal) => ({ ...(await driver.probe(signal)), diskSnapshot: 'host' }),
+})
 
 describe('a node daemon that comes back', () => {
   it('takes back what runs, with its processes, and goes on with its events', async () => {
@@ -47,15 +54,18 @@ describe('a node daemon that comes back', () => {
   })
 
   it('tells a host that was started anew, and believes no pid of before', async () => {
-    await using test = await testNode({ bootId: 'boot-1' })
+    await using test = await testNode({ bootId: 'boot-1', wrap: keepingDisks })
     const lost = testSpec()
     const kept = testSpec({ lease: stopLease })
     await test.node.create(lost)
     await test.node.create(kept)
+    await runIn(test.node, kept.id, ['sh', '-c', 'echo kept > file'])
     const node = await test.restart({ bootId: 'boot-2' })
     expect(await node.get(lost.id)).toMatchObject({ state: 'ended', ended: { cause: 'host_lost' } })
     expect(await node.get(kept.id)).toMatchObject({ state: 'stopped' })
-    expect(await readdir(join(test.folder, 'sandboxes'))).toEqual([kept.id])
+    expect((await readdir(join(test.folder, 'sandboxes'))).length).toBe(1)
+    await node.start(kept.id)
+    expect(await runIn(node, kept.id, ['cat', 'file'])).toMatchObject({ stdout: 'kept\n' })
   })
 
   it('frees what a creation left that the daemon did not survive', async () => {
@@ -95,6 +105,7 @@ describe('a node daemon that comes back', () => {
     const spec = testSpec()
     await test.node.create(spec)
     const sandboxes = join(test.folder, 'sandboxes')
+    const own = await readdir(sandboxes)
     const foreign = join(sandboxes, 'sbx_aaaaaaaaaaaaaaaaaaaa')
     const orphan = join(sandboxes, 'sbx_bbbbbbbbbbbbbbbbbbbb')
     await mkdir(foreign)
@@ -111,7 +122,7 @@ describe('a node daemon that comes back', () => {
     expect((await readdir(sandboxes)).length).toBe(4)
     await test.node.reconcile({ dryRun: false })
     expect((await readdir(sandboxes)).toSorted()).toEqual(
-      ['notes', 'sbx_aaaaaaaaaaaaaaaaaaaa', spec.id].toSorted(),
+      ['notes', 'sbx_aaaaaaaaaaaaaaaaaaaa', ...own].toSorted(),
     )
     expect(await test.node.get(spec.id)).toMatchObject({ state: 'running' })
   })

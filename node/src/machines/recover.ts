@@ -40,7 +40,7 @@ export const recoverSandbox = async (context: Context, record: SandboxRecord): P
       return await releaseMachine(context, record.id)
     case 'resuming':
       // The machine of the attempt is in the pool's records, and freed from there.
-      return void settle(context, record, 'paused')
+      return settle(context, record, 'paused')
     case 'creating':
       return await lose(context, record, 'create_failed', 'the node daemon ended while it was being created')
     case 'stopping':
@@ -49,7 +49,7 @@ export const recoverSandbox = async (context: Context, record: SandboxRecord): P
         ? await settleDisk(context, record)
         : await recoverLive(context, record)
     case 'starting':
-      if (record.saved !== null) return void settle(context, record, 'stopped')
+      if (record.saved !== null) return settle(context, record, 'stopped')
       return await settleDisk(context, record)
     case 'stopped':
       return await releaseMachine(context, record.id)

@@ -58,7 +58,7 @@ const take = async (
 ): Promise<SnapshotRecord> => {
   const act = `cannot snapshot ${record.id}`
   const isLive = record.state === 'running' || (record.state === 'paused' && record.depth === 'frozen')
-  const order: CaptureOrder = { id, owner: 'user', kind, then: 'goOn' }
+  const order: CaptureOrder = { id, owner: 'user', kind, after: 'goOn' }
   const row = isLive
     ? await takeOfLive(context, record, order, signal)
     : await takeOfSaved(context, record, order, act, signal)

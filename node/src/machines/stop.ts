@@ -74,7 +74,7 @@ const saveDisk = async (
   by: string,
   signal: AbortSignal,
 ): Promise<void> => {
-  const order = { id: savedId(context, record.id), owner: 'sandbox', kind: 'disk', then: 'stop' } as const
+  const order = { id: savedId(context, record.id), owner: 'sandbox', kind: 'disk', after: 'stop' } as const
   const settle = ({ row }: Captured): Settled => ({
     patch: { ...resting, state: 'stopped', saved: row.id },
     event: { type: 'stopped', data: { by, sizeBytes: row.sizeBytes } },
@@ -91,12 +91,4 @@ const saveDisk = async (
     throw error
   }
   await releaseMachine(context, record.id)
-}
-
-/** A machine that its host ended at the deadline, and whose disk is to be kept; false where none is. */
-export const stopExited = async (context: Context, record: SandboxRecord): Promise<boolean> => {
-  const { diskStop, diskSnapshot } = await context.runtimes.capabilities(record.runtime)
-  if (!diskStop || diskSnapshot === 'guest') return false
-  await stopSandbox(context, record.id, 'deadline')
-  return true
 }
