@@ -468,7 +468,7 @@ describe('the way in to a port', () => {
       ports.refuseNext(stopped, 1)
       const answer = await ask({ headers: { accept: 'text/html' } })
       expect(answer.status).toBe(409)
-      expect(answer.text).toContain('/start')
+      expect(answer.text).toContain('atoll sandbox resume')
     })
 
     it('ended and unknown sandboxes by their names', async () => {

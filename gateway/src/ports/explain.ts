@@ -17,7 +17,7 @@ export const explain = (deps: PortDeps, target: PortTarget, thrown: unknown, tra
     return new AtollError(
       'connection_refused',
       `nothing listens on port ${port} of ${sandbox}: start a server there, on 127.0.0.1 or on all addresses`,
-      { remedy: `atoll sandbox exec ${sandbox} -- python3 -m http.server ${port}` },
+      { remedy: `atoll sandbox exec -d ${sandbox} -- python3 -m http.server ${port}` },
     )
   if (thrown.code === 'state_conflict' && thrown.remedy === undefined)
     return new AtollError('state_conflict', thrown.message, {
@@ -29,16 +29,8 @@ export const explain = (deps: PortDeps, target: PortTarget, thrown: unknown, tra
   return thrown
 }
 
-const remedyOf = (state: string | undefined, sandbox: string): string => {
-  switch (state) {
-    case 'stopped':
-      return `POST /v1/sandboxes/${sandbox}/start`
-    case 'paused':
-      return `POST /v1/sandboxes/${sandbox}/resume`
-    default:
-      return 'try again in a moment'
-  }
-}
+const remedyOf = (state: string | undefined, sandbox: string): string =>
+  state === 'stopped' || state === 'paused' ? `atoll sandbox resume ${sandbox}` : 'try again in a moment'
 
 /** An error of node:http about what came over the wire. */
 const isWire = (thrown: unknown): boolean => {
