@@ -23,6 +23,7 @@ import { resumeSandbox } from './machines/resume.ts'
 import { deleteSnapshot, listSnapshots, type SnapshotOrder, snapshotSandbox } from './machines/snapshot.ts'
 import { startSandbox } from './machines/start.ts'
 import { stopSandbox } from './machines/stop.ts'
+import { deleteImage } from './pool/forget-image.ts'
 
 /** The machines as control and gateway may ask of them. Every method rejects with an AtollError. */
 export const nodeApi = (context: Context): NodeApi => {
@@ -91,12 +92,7 @@ export const nodeApi = (context: Context): NodeApi => {
     build: guard('build', (build: NodeBuild, onEvent: (event: BuildEvent) => void, signal: AbortSignal) =>
       images.build(build, onEvent, signal),
     ),
-    deleteImage: guard('deleteImage', async (digest: string) =>
-      images.delete(
-        digest,
-        new Set([...context.records.sandboxes.images(), ...context.records.snapshots.images()]),
-      ),
-    ),
+    deleteImage: guard('deleteImage', (digest: string) => deleteImage(context, digest)),
     receiveUpload: guard(
       'receiveUpload',
       (sha256: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal) =>

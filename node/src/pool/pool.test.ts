@@ -1,6 +1,8 @@
-import { readdir, truncate } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { mkdir, readdir, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { makeId } from '@atoll/protocol'
 import { describe, expect, it } from 'vitest'
 import type { NodeOptions } from '../machines/limits.ts'
 import { runIn, type TestNode, testNode, testSpec } from '../machines/test-node.ts'
@@ -164,6 +166,24 @@ describe('the pool', () => {
     await expectNothingLost(plain)
   })
 
+  it('lets an image go with all that waits on it, but not one that a snapshot stands on', async () => {
+    await using test = await testNode(pooled())
+    const spec = testSpec()
+    await test.node.create(spec)
+    await settled(test, 1)
+    await expect(test.node.deleteImage(spec.imageDigest)).rejects.toMatchObject({ code: 'in_use' })
+    const snapshot = makeId('snp', randomBytes(20))
+    await test.node.snapshot(spec.id, { id: snapshot, kind: 'memory' }, 'me')
+    await test.node.delete(spec.id, 'deleted', 'me')
+    await expect(test.node.deleteImage(spec.imageDigest)).rejects.toMatchObject({ code: 'in_use' })
+    expect(members(test).length).toBe(1)
+    await test.node.deleteSnapshot(snapshot)
+    await test.node.deleteImage(spec.imageDigest)
+    await expect.poll(() => rows(test)).toEqual([])
+    expect(await readdir(join(test.folder, 'snapshots'))).toEqual([])
+    await expectNothingLost(test)
+  })
+
   it('makes a template anew whose files are damaged, and boots when it cannot', async () => {
     await using test = await testNode(pooled({ poolMax: 0 }))
     await test.node.create(testSpec())
@@ -263,6 +283,42 @@ describe('a daemon that comes back', () => {
       .toBe(true)
     await test.restart({ options: { poolMax: 0 } })
     await expect.poll(() => rows(test)).toEqual([])
+    await expectNothingLost(test)
+  })
+
+  it('frees what a fill left at whatever step the daemon died', async () => {
+    await using test = await testNode(pooled())
+    await test.node.create(testSpec())
+    await settled(test, 1)
+    await test.node[Symbol.asyncDispose]()
+    const records = openRecords(test.folder)
+    const [member] = records.pool.all().filter(({ role }) => role === 'ready')
+    const rest = { runtime: 'simulated', key: member!.key, bootId: member!.bootId, createdAtMs: 1 } as const
+    const begun = (machineId: string) =>
+      records.pool.insert({
+        ...rest,
+        machineId,
+        role: 'begun',
+        slot: records.sandboxes.freeSlot(),
+        machine: null,
+      })
+    // Recorded alone; with its folder; with a machine that its row does not know yet.
+    const ids = ['c', 'd', 'e'].map((letter) => `sbx_${letter.repeat(20)}`)
+    for (const id of ids) begun(id)
+    for (const id of ids.slice(1)) {
+      const folder = join(test.folder, 'sandboxes', id)
+      await mkdir(folder)
+      await writeFile(
+        join(folder, 'sandbox.json'),
+        JSON.stringify({ id, runtime: 'simulated', bootId: rest.bootId }),
+      )
+    }
+    const machine = test.world.machines.get(member!.machineId)!
+    test.world.machines.set(ids[2]!, { ...machine, id: ids[2]! })
+    records.close()
+    await test.restart()
+    await expect.poll(() => rows(test).filter(({ machineId }) => ids.includes(machineId))).toEqual([])
+    expect(members(test)).toContain(member!.machineId)
     await expectNothingLost(test)
   })
 
