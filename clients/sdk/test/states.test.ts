@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import type { CreateOptions, Sandbox } from '../src/index.ts'
+import { type CreateOptions, isAtollError, type Sandbox } from '../src/index.ts'
 import { simulatedStack } from './simulated-stack.ts'
 
 let stack: Awaited<ReturnType<typeof simulatedStack>>
@@ -29,7 +29,7 @@ it('stays paused where autoResume is off, says how to go on, and does', async ()
   await sandbox.pause()
   const refused = await sandbox.run(['true']).catch((error: unknown) => error)
   expect(refused).toMatchObject({ code: 'state_conflict', sandboxState: 'paused' })
-  expect(String(refused)).toContain('resume')
+  expect(isAtollError(refused) && `${refused.message}; ${refused.remedy}`).toContain('resume')
   const { generation } = sandbox
   await sandbox.resume()
   expect(sandbox.generation).toBe(generation + 1)
