@@ -1,6 +1,7 @@
 //! What all calls share.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -30,10 +31,17 @@ pub struct Agent {
     /// The bounding set does not change, so it is asked once.
     pub drop_capabilities: Vec<i32>,
     pub open_streams: Cell<usize>,
+    /// The overlay's own folder, where the agent has made the root.
+    pub upper: Option<OwnedFd>,
 }
 
 impl Agent {
-    pub fn new(containment: Containment, memory: Memory, quiesce: Quiesce) -> Self {
+    pub fn new(
+        containment: Containment,
+        memory: Memory,
+        quiesce: Quiesce,
+        upper: Option<OwnedFd>,
+    ) -> Self {
         Self {
             started: Instant::now(),
             clock: RunningClock::start(),
@@ -46,6 +54,7 @@ impl Agent {
             tally: Tally::default(),
             drop_capabilities: capabilities::to_drop(),
             open_streams: Cell::new(0),
+            upper,
         }
     }
 

@@ -6,6 +6,7 @@ mod files;
 mod http;
 mod identity;
 mod kernel;
+mod layer;
 mod limits;
 mod link;
 mod ports;
@@ -61,15 +62,20 @@ fn run(root_setup: bool) -> io::Result<()> {
     let origin = Origin::of(&input, &output);
     let containment = Containment::find();
     let memory = Memory::find();
+    let mut upper = None;
     if root_setup {
-        root::set_up()?;
+        upper = root::set_up()?;
+        // The first change below a folder copies it up, which would be a claim's time.
+        if upper.is_some() {
+            identity::prepare();
+        }
         if let Err(error) = sudo::install::install() {
             eprintln!("atoll-agent: sudo will not work: cannot take its place: {error}");
         }
     }
     let calls_of_sudo = sudo::serve::listen();
     eprintln!("atoll-agent: processes are held by {}", containment.kind());
-    let agent = Rc::new(Agent::new(containment, memory, Quiesce::new(origin)));
+    let agent = Rc::new(Agent::new(containment, memory, Quiesce::new(origin), upper));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let local = tokio::task::LocalSet::new();

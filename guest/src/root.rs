@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use crate::kernel::descriptor;
 
@@ -18,14 +19,16 @@ const CARRIED: [(&CStr, &CStr); 3] = [
 ];
 const ROOT_MODE: u32 = 0o755;
 
-/// Does nothing where the host has prepared the root and `/.atoll/disk` is no mount.
-pub fn set_up() -> io::Result<()> {
+/// Does nothing where the host has prepared the root and `/.atoll/disk` is no mount. Else gives the
+/// overlay's upper folder, which has no path any more: what differs from the image lies there.
+pub fn set_up() -> io::Result<Option<OwnedFd>> {
     if !is_mount(DISK)? {
-        return Ok(());
+        return Ok(None);
     }
     for folder in [UPPER, WORK] {
         step("make", folder, unsafe { libc::mkdir(folder.as_ptr(), ROOT_MODE) })?;
     }
+    let upper = descriptor::open(UPPER, libc::O_RDONLY | libc::O_DIRECTORY)?;
     // The overlay's root takes the upper folder's mode and owner.
     let overlay = c"overlay".as_ptr();
     let options = OVERLAY_OPTIONS.as_ptr().cast();
@@ -43,7 +46,8 @@ pub fn set_up() -> io::Result<()> {
     let pivoted = unsafe { libc::syscall(libc::SYS_pivot_root, here, here) };
     step("pivot to", ROOT, pivoted as i32)?;
     step("let go of", c"the old root", unsafe { libc::umount2(here, libc::MNT_DETACH) })?;
-    step("enter", c"/", unsafe { libc::chdir(c"/".as_ptr()) })
+    step("enter", c"/", unsafe { libc::chdir(c"/".as_ptr()) })?;
+    Ok(Some(upper))
 }
 
 /// A mount has another device number than the folder above it.

@@ -7,6 +7,8 @@ pub const BLOCK_BYTES: usize = 512;
 /// A pax or GNU header that carries a name.
 const EXTRA_MAX_BYTES: u64 = 1 << 20;
 pub const NAME_MAX_BYTES: usize = 4_096;
+/// An extended attribute, and what only our own layers say.
+const KEPT_RECORDS: [&[u8]; 2] = [b"SCHILY.xattr.", b"ATOLL."];
 
 /// What an archive says about one entry, before it is trusted in anything.
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -15,8 +17,12 @@ pub struct Member {
     pub path: Vec<u8>,
     pub link: Vec<u8>,
     pub mode: u32,
+    pub uid: u64,
+    pub gid: u64,
     pub modified_s: u64,
     pub size: u64,
+    /// Pax records that only a layer has a use for.
+    pub records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -52,6 +58,7 @@ struct Pending {
     link: Option<Vec<u8>>,
     size: Option<u64>,
     modified_s: Option<u64>,
+    records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 pub struct Reader {
@@ -173,6 +180,9 @@ impl Reader {
                 .or_else(|| header.link_name_bytes().map(|link| link.into_owned()))
                 .unwrap_or_default(),
             mode: header.mode().map_err(|_| bad("mode"))? & 0o7777,
+            uid: header.uid().unwrap_or(0),
+            gid: header.gid().unwrap_or(0),
+            records: pending.records,
             modified_s: pending.modified_s.or_else(|| header.mtime().ok()).unwrap_or(0),
             size,
         };
@@ -228,6 +238,9 @@ impl Reader {
                 }
                 key if key.starts_with(b"GNU.sparse") => {
                     return Err("the archive holds a sparse file; pack it without -S".to_owned());
+                }
+                key if KEPT_RECORDS.iter().any(|kept| key.starts_with(kept)) => {
+                    self.pending.records.push((key.to_vec(), value.to_vec()));
                 }
                 _ => {}
             }

@@ -1,7 +1,7 @@
 //! Files, always with the ids and rights of the user that a call names.
 
 mod announced;
-mod archive;
+pub mod archive;
 mod entry;
 pub mod list;
 pub mod make;

@@ -52,14 +52,15 @@ struct Level {
     names: Vec<CString>,
 }
 
-struct Removal {
+/// An entry and all below it, removed in steps.
+pub struct Removal {
     above: OwnedFd,
     levels: Vec<Level>,
     removed: u64,
 }
 
 impl Removal {
-    fn begin(above: OwnedFd, name: CString, recursive: bool) -> io::Result<Self> {
+    pub fn begin(above: OwnedFd, name: CString, recursive: bool) -> io::Result<Self> {
         let found = lstat(above.as_raw_fd(), &name)?;
         let mut removal = Self { above, levels: Vec::new(), removed: 0 };
         if found.st_mode & libc::S_IFMT != libc::S_IFDIR {
@@ -73,7 +74,7 @@ impl Removal {
     }
 
     /// Removes some entries; true once all are gone.
-    fn step(&mut self) -> io::Result<bool> {
+    pub fn step(&mut self) -> io::Result<bool> {
         for _ in 0..STEP_ENTRIES {
             let Some(level) = self.levels.last_mut() else {
                 return Ok(true);

@@ -13,6 +13,7 @@ use super::serve::reply;
 use crate::agent::{Agent, GENERATION};
 use crate::files;
 use crate::identity::adopt;
+use crate::layer;
 use crate::limits::metrics;
 use crate::ports;
 use crate::processes::calls;
@@ -74,6 +75,8 @@ async fn dispatch(agent: &Rc<Agent>, request: Request<Incoming>) -> Answer<Respo
         ["v1", "files", "watch"] if get => files::watch::call(agent, &query),
         ["v1", "tar"] if get => files::pack::call(agent, &query),
         ["v1", "tar"] if put => files::unpack::call(agent, &query, body).await,
+        ["v1", "layer"] if get => layer::pack::call(agent),
+        ["v1", "layer"] if put => layer::apply::call(agent, body).await,
         ["v1", "files", "move"] if post => files::rename::call(agent, body).await,
         ["v1", "files", "remove"] if post => files::remove::call(agent, body).await,
         ["v1", "files", "make"] if post => files::make::call(agent, body).await,

@@ -58,12 +58,14 @@ pub async fn call(agent: &Rc<Agent>, body: Incoming) -> Answer<Response<Response
     let wanted: AdoptRequest = request::json(body).await?;
     let received_ms = unix_ms();
     let entropy = check(&wanted)?;
-    let default_user = wanted.default_user.unwrap_or_else(|| "root".to_owned());
+    let default_user = wanted.default_user.clone().unwrap_or_else(|| "root".to_owned());
     users::find(&default_user)?;
 
     stir(&entropy).map_err(|error| Refusal::io("stir", "/dev/urandom", &error))?;
     name_host(&wanted.hostname).map_err(|error| Refusal::io("name", "the host", &error))?;
-    own_files::write(&wanted.sandbox_id, &wanted.hostname, wanted.generation)?;
+    if !is_known(agent, &wanted) {
+        own_files::write(&wanted.sandbox_id, &wanted.hostname, wanted.generation)?;
+    }
     if let Some(count) = wanted.limits.cpu_count {
         cpus::narrow(count).map_err(|error| Refusal::io("narrow", "the CPUs", &error))?;
     }
@@ -96,6 +98,15 @@ pub async fn call(agent: &Rc<Agent>, body: Incoming) -> Answer<Response<Response
             "limits": identity.map(|known| &known.limits),
         }),
     ))
+}
+
+/// Whether only limits and the like change; who the sandbox is was written before.
+fn is_known(agent: &Agent, wanted: &AdoptRequest) -> bool {
+    agent.identity.borrow().as_ref().is_some_and(|known| {
+        known.sandbox_id == wanted.sandbox_id
+            && known.hostname == wanted.hostname
+            && known.generation == wanted.generation
+    })
 }
 
 fn check(wanted: &AdoptRequest) -> Answer<Vec<u8>> {

@@ -11,7 +11,7 @@ use crate::kernel::descriptor;
 
 const HOSTS_MAX_BYTES: usize = 64 << 10;
 
-/// Writes them where they differ from what is there; the generation last, for those who watch it.
+/// Writes them anew, the generation last, for those who watch it.
 pub fn write(sandbox_id: &str, hostname: &str, generation: u64) -> Answer<()> {
     let hash = Sha256::digest(format!("atoll-machine-id:{sandbox_id}"));
     let machine_id: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -22,17 +22,24 @@ pub fn write(sandbox_id: &str, hostname: &str, generation: u64) -> Answer<()> {
         (c"/etc/machine-id", format!("{machine_id}\n")),
         (c"/run/atoll/generation", format!("{generation}\n")),
     ];
-    // A template may hold nothing but the agent.
+    for (path, content) in files {
+        let written = match replace(path, &content) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folders();
+                replace(path, &content)
+            }
+            written => written,
+        };
+        written.map_err(|error| Refusal::io("write", &path.to_string_lossy(), &error))?;
+    }
+    Ok(())
+}
+
+/// A template may hold nothing but the agent.
+fn make_folders() {
     for folder in [c"/etc", c"/run", c"/run/atoll"] {
         unsafe { libc::mkdir(folder.as_ptr(), 0o755) };
     }
-    for (path, content) in files {
-        if read(path) != content {
-            let name = path.to_string_lossy();
-            replace(path, &content).map_err(|error| Refusal::io("write", &name, &error))?;
-        }
-    }
-    Ok(())
 }
 
 const OWN_MARK: &str = "# atoll";
@@ -62,8 +69,12 @@ fn replace(path: &CStr, content: &str) -> io::Result<()> {
     let mut new = path.to_bytes().to_vec();
     new.extend_from_slice(b".atoll-new");
     let new = CString::new(new)?;
-    unsafe { libc::unlink(new.as_ptr()) };
-    match write_beside(&new, path, content) {
+    let mut written = write_beside(&new, path, content);
+    if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        unsafe { libc::unlink(new.as_ptr()) };
+        written = write_beside(&new, path, content);
+    }
+    match written {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
             unsafe { libc::unlink(new.as_ptr()) };
             write_in_place(path, content)
