@@ -57,7 +57,14 @@ export const compose = async (parts: Composition): Promise<Running> => {
     clock,
     random,
     logger,
-    ports: { authorize: control.authorizePort, domains: domainsOf(publicName) },
+    ports: {
+      authorize: control.authorizePort,
+      domains: domainsOf(publicName),
+      onStill: (listener) =>
+        node.onEvent(({ type, sandbox }) => {
+          if (type === 'paused' || type === 'pausing') listener(sandbox)
+        }),
+    },
   })
   stack.defer(() => gateway.close())
   const server = stack.use(

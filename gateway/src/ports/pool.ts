@@ -7,6 +7,8 @@ import { type Reach, reach } from './reach.ts'
 export interface Pool extends Reach {
   /** For node:http, which asks by host (the sandbox) and port. */
   readonly agent: Agent
+  /** Gives up what is kept to a sandbox. */
+  forget(sandbox: string): void
   close(): void
 }
 
@@ -28,6 +30,9 @@ export const connectionPool = (deps: PortDeps): Pool => {
     oldest.value.destroy()
     return true
   })
+  const giveUp = (sandbox: string): void => {
+    for (const socket of idle.get(sandbox) ?? []) socket.destroy()
+  }
   const agent = new KeptAgent(deps.limits.idleConnections, {
     connect: (sandbox, port) => counted.open({ sandbox, port }, new AbortController().signal, false),
     keep(socket, sandbox) {
@@ -46,6 +51,7 @@ export const connectionPool = (deps: PortDeps): Pool => {
   return {
     agent,
     open: (where, signal, half) => counted.open(where, signal, half),
+    forget: giveUp,
     close: () => agent.destroy(),
   }
 }

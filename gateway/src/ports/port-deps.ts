@@ -29,6 +29,11 @@ export interface PortDomain {
 export interface PortOptions {
   readonly authorize: (request: PortAccessRequest) => Promise<PortAccess>
   readonly domains: readonly PortDomain[]
+  /**
+   * Calls back when a sandbox no longer runs. A kept connection to it is given up then: what is sent over one into a
+   * frozen sandbox waits, and only a new connection wakes it.
+   */
+  readonly onStill?: (listener: (sandbox: string) => void) => Disposable
   readonly limits?: Partial<PortLimits>
 }
 

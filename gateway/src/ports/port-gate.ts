@@ -36,6 +36,7 @@ export const portGate = (base: GatewayDeps, options: PortOptions): PortGate => {
   }
   const pool = connectionPool(deps)
   const tunnels = tunnelServer(deps, pool)
+  const still = options.onStill?.((sandbox) => pool.forget(sandbox))
   const isTunnel = (request: IncomingMessage) =>
     tunnelTarget(request.url ?? '', request.socket instanceof TLSSocket)
   return {
@@ -70,6 +71,7 @@ export const portGate = (base: GatewayDeps, options: PortOptions): PortGate => {
     },
     decidesContinue: (request) => named(deps, request) !== undefined,
     close() {
+      still?.[Symbol.dispose]()
       tunnels.close()
       pool.close()
     },
