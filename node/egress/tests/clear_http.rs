@@ -31,21 +31,36 @@ fn get(path: &str, host: &str) -> String {
 async fn the_host_decides_and_a_refusal_says_why() {
     let (world, server) = world(allow).await;
     let mut stream = world.connect(CLIENT, server.at).await;
-    assert!(exchange(&mut stream, &get("/a?token=x", "api.test")).await.contains("200 OK"));
+    assert!(
+        exchange(&mut stream, &get("/a?token=x", "api.test"))
+            .await
+            .contains("200 OK")
+    );
     let event = world.event(|event| event.kind == "request").await;
-    assert_eq!((event.path.as_deref(), event.status), (Some("/a"), Some(200)), "without its query");
+    assert_eq!(
+        (event.path.as_deref(), event.status),
+        (Some("/a"), Some(200)),
+        "without its query"
+    );
     let mut stream = world.connect(CLIENT, server.at).await;
     let text = exchange(&mut stream, &get("/a", "other.test")).await;
-    assert!(text.starts_with("HTTP/1.1 403") && text.contains("x-atoll-rule: none"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 403") && text.contains("x-atoll-rule: none"),
+        "{text}"
+    );
     let body: Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-    assert_eq!((&body["code"], &body["reason"]), (&json!("egress_denied"), &json!("default")));
+    assert_eq!(
+        (&body["code"], &body["reason"]),
+        (&json!("egress_denied"), &json!("default"))
+    );
     assert!(body["remedy"].as_str().unwrap().contains("ask its owner"));
     assert_eq!(server.count(), 1);
 }
 
 #[tokio::test]
 async fn the_host_has_to_be_pinned_to_where_the_connection_goes() {
-    let (world, server) = world(|port| json!([{ "id": "all", "host": "*.test", "ports": [port], "action": "allow" }])).await;
+    let (world, server) =
+        world(|port| json!([{ "id": "all", "host": "*.test", "ports": [port], "action": "allow" }])).await;
     let elsewhere = servers::http(None).await;
     let to = std::net::SocketAddrV4::new(*elsewhere.at.ip(), server.at.port());
     for (host, at, code) in [
@@ -81,16 +96,28 @@ async fn every_request_of_a_kept_connection_is_decided() {
         ("DELETE /ok", "403", Some("none")),
         ("GET /again", "200", None),
     ] {
-        stream.write_all(format!("{line} HTTP/1.1\r\nhost: api.test\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("{line} HTTP/1.1\r\nhost: api.test\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let text = one_response(&mut stream).await;
         assert!(text.starts_with(&format!("HTTP/1.1 {code}")), "{line}: {text}");
-        assert!(rule.is_none_or(|rule| text.contains(&format!("x-atoll-rule: {rule}"))), "{line}: {text}");
+        assert!(
+            rule.is_none_or(|rule| text.contains(&format!("x-atoll-rule: {rule}"))),
+            "{line}: {text}"
+        );
     }
     // Two at once: the second is not carried by the first.
     let pipelined = format!("GET /1 HTTP/1.1\r\nhost: api.test\r\n\r\n{}", get("/admin", "api.test"));
     let text = exchange(&mut stream, &pipelined).await;
     assert!(text.contains("HTTP/1.1 200") && text.contains("HTTP/1.1 403"), "{text}");
-    let paths: Vec<String> = server.seen.lock().unwrap().iter().map(|seen| seen.uri.clone()).collect();
+    let paths: Vec<String> = server
+        .seen
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|seen| seen.uri.clone())
+        .collect();
     assert_eq!(paths, ["/ok", "/again", "/1"]);
 }
 
@@ -99,7 +126,10 @@ async fn what_has_two_readings_reaches_nobody() {
     let (world, server) = world(allow).await;
     let post = |fields: &str, body: &str| format!("POST / HTTP/1.1\r\nhost: api.test\r\n{fields}\r\n\r\n{body}");
     for request in [
-        post("content-length: 5\r\ntransfer-encoding: chunked", "0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: api.test\r\n\r\n"),
+        post(
+            "content-length: 5\r\ntransfer-encoding: chunked",
+            "0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: api.test\r\n\r\n",
+        ),
         post("transfer-encoding: chunked\r\ncontent-length: 5", "0\r\n\r\n"),
         post("content-length: 3\r\ncontent-length: 4", "abcd"),
         post("host: other.test", ""),
@@ -118,7 +148,10 @@ async fn what_has_two_readings_reaches_nobody() {
     }
     assert_eq!(server.count(), 0);
     let mut stream = world.connect(CLIENT, server.at).await;
-    let chunked = post("transfer-encoding: chunked\r\nconnection: close", "3\r\nabc\r\n0\r\n\r\n");
+    let chunked = post(
+        "transfer-encoding: chunked\r\nconnection: close",
+        "3\r\nabc\r\n0\r\n\r\n",
+    );
     assert!(exchange(&mut stream, &chunked).await.contains("200 OK"));
     assert_eq!(server.last().body, "abc");
 }
@@ -139,11 +172,28 @@ async fn transform_and_respond_do_what_they_say() {
     assert!(text.starts_with("HTTP/1.1 418") && text.contains("x-mock: yes") && text.ends_with("short and stout"));
     assert_eq!(server.count(), 0);
     let mut stream = world.connect(CLIENT, server.at).await;
-    exchange(&mut stream, &get("/", "api.test\r\ncookie: a\r\nx-old: old\r\nconnection: x-hop\r\nx-hop: 1")).await;
+    exchange(
+        &mut stream,
+        &get(
+            "/",
+            "api.test\r\ncookie: a\r\nx-old: old\r\nconnection: x-hop\r\nx-hop: 1",
+        ),
+    )
+    .await;
     let headers = server.last().headers;
-    assert_eq!((headers["x-team"].as_bytes(), headers["x-old"].as_bytes()), (&b"red"[..], &b"new"[..]));
+    assert_eq!(
+        (headers["x-team"].as_bytes(), headers["x-old"].as_bytes()),
+        (&b"red"[..], &b"new"[..])
+    );
     assert!(!headers.contains_key("cookie") && !headers.contains_key("x-hop"));
-    assert_eq!(world.event(|event| event.kind == "request" && event.action == "transform").await.rule.as_deref(), Some("stamp"));
+    assert_eq!(
+        world
+            .event(|event| event.kind == "request" && event.action == "transform")
+            .await
+            .rule
+            .as_deref(),
+        Some("stamp")
+    );
 }
 
 #[tokio::test]
@@ -161,7 +211,11 @@ async fn upstream_connections_are_kept_for_one_sandbox_and_never_shared() {
     world.policy(CLIENT, allow(server.at.port())).await;
     let mut stream = world.connect(CLIENT, server.at).await;
     assert!(exchange(&mut stream, &get("/", "api.test")).await.contains("200"));
-    assert_eq!(server.connections.load(SeqCst), 3, "not kept over a change of the rules");
+    assert_eq!(
+        server.connections.load(SeqCst),
+        3,
+        "not kept over a change of the rules"
+    );
 }
 
 #[tokio::test]
@@ -175,7 +229,9 @@ async fn a_changed_policy_ends_a_response_under_way() {
         let length = tokio::io::AsyncReadExt::read(&mut slow, &mut buffer).await.unwrap();
         text.push_str(&String::from_utf8_lossy(&buffer[..length]));
     }
-    let answer = world.policy(CLIENT, json!([{ "id": "x", "host": "x.test", "action": "allow" }])).await;
+    let answer = world
+        .policy(CLIENT, json!([{ "id": "x", "host": "x.test", "action": "allow" }]))
+        .await;
     assert_eq!(answer["cut"], 1);
     assert!(is_cut(&mut slow).await);
 }
@@ -191,9 +247,13 @@ async fn websockets_pass_and_other_upgrades_do_not() {
     assert!(one_response(&mut stream).await.starts_with("HTTP/1.1 101"));
     stream.write_all(b"frame").await.unwrap();
     let mut frame = [0; 5];
-    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut frame).await.unwrap();
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut frame)
+        .await
+        .unwrap();
     assert_eq!(&frame, b"frame");
-    world.event(|event| event.action == "open" && event.status == Some(101)).await;
+    world
+        .event(|event| event.action == "open" && event.status == Some(101))
+        .await;
     let answer = world.policy(CLIENT, json!([])).await;
     assert_eq!(answer["cut"], 1);
     assert!(is_cut(&mut stream).await);

@@ -24,8 +24,15 @@ impl Program {
         let authority = rcgen::generate_simple_self_signed(vec!["root.test".to_owned()]).unwrap();
         std::fs::write(folder.join("roots.pem"), authority.cert.pem()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_atoll-egress"));
-        command.arg("--control").arg(folder.join("control.sock")).arg("--roots").arg(folder.join("roots.pem"));
-        command.args(["--resolver", "127.0.0.1:9"]).args(more).stdout(Stdio::piped());
+        command
+            .arg("--control")
+            .arg(folder.join("control.sock"))
+            .arg("--roots")
+            .arg(folder.join("roots.pem"));
+        command
+            .args(["--resolver", "127.0.0.1:9"])
+            .args(more)
+            .stdout(Stdio::piped());
         if is_root() {
             command.args(["--uid", "65534", "--gid", "65534"]);
         } else if !more.contains(&"--peer-uid") {
@@ -34,7 +41,9 @@ impl Program {
         }
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let ready: Value = serde_json::from_str(&line).expect("a line of JSON");
         assert_eq!(ready["pid"], child.id());
         Self { child, folder }
@@ -85,7 +94,10 @@ fn answer(stream: &UnixStream) -> Value {
 /// One line with one descriptor.
 fn pass(stream: &UnixStream, line: &str, descriptor: i32) -> Value {
     let line = format!("{line}\n");
-    let mut part = libc::iovec { iov_base: line.as_ptr().cast_mut().cast(), iov_len: line.len() };
+    let mut part = libc::iovec {
+        iov_base: line.as_ptr().cast_mut().cast(),
+        iov_len: line.len(),
+    };
     let mut room = [0_u64; 4];
     // SAFETY: everything that the message points at lives over the call, with the length that it has.
     unsafe {
@@ -99,7 +111,10 @@ fn pass(stream: &UnixStream, line: &str, descriptor: i32) -> Value {
         (*header).cmsg_type = libc::SCM_RIGHTS;
         (*header).cmsg_len = libc::CMSG_LEN(4) as usize;
         libc::CMSG_DATA(header).cast::<i32>().write_unaligned(descriptor);
-        assert_eq!(libc::sendmsg(stream.as_raw_fd(), &raw const message, 0), line.len() as isize);
+        assert_eq!(
+            libc::sendmsg(stream.as_raw_fd(), &raw const message, 0),
+            line.len() as isize
+        );
     }
     answer(stream)
 }
@@ -107,13 +122,19 @@ fn pass(stream: &UnixStream, line: &str, descriptor: i32) -> Value {
 #[test]
 fn it_has_no_privileges_left() {
     let program = Program::start(&[]);
-    assert_eq!((program.status("NoNewPrivs:"), program.status("Seccomp:")), ("1".into(), "2".into()));
+    assert_eq!(
+        (program.status("NoNewPrivs:"), program.status("Seccomp:")),
+        ("1".into(), "2".into())
+    );
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
         assert_eq!(program.status(set), "0000000000000000", "{set}");
     }
     if is_root() {
         assert_eq!(program.status("Uid:"), "65534 65534 65534 65534");
-        assert_eq!((program.status("Groups:"), program.status("CapBnd:")), (String::new(), "0000000000000000".into()));
+        assert_eq!(
+            (program.status("Groups:"), program.status("CapBnd:")),
+            (String::new(), "0000000000000000".into())
+        );
     } else {
         eprintln!("skipped: changing the user, because the test does not run as root");
     }
@@ -122,7 +143,11 @@ fn it_has_no_privileges_left() {
         assert!(status.contains("Seccomp:\t2"), "every thread is filtered");
     }
     let environ = std::fs::metadata(format!("/proc/{}/mem", program.child.id())).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&environ), 0, "its memory belongs to root: it is not dumpable");
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::uid(&environ),
+        0,
+        "its memory belongs to root: it is not dumpable"
+    );
 }
 
 #[test]
@@ -149,46 +174,86 @@ fn as_root_it_does_not_start_without_a_user() {
 #[test]
 fn the_control_socket_answers_each_line_and_keeps_versions() {
     let program = Program::start(&[]);
-    let policy = |version: u64, host: &str| {
-        json!({ "do": "policy", "address": "10.0.0.2", "policy": { "version": version, "rules": [{ "id": "a", "host": host, "action": "allow" }] } })
-    };
-    assert_eq!(program.ask(&policy(2, "a.test")), json!({ "ok": true, "version": 2, "cut": 0 }));
-    assert_eq!(program.ask(&policy(2, "a.test"))["ok"], true, "the same again is the same");
+    let policy = |version: u64, host: &str| json!({ "do": "policy", "address": "10.0.0.2", "policy": { "version": version, "rules": [{ "id": "a", "host": host, "action": "allow" }] } });
+    assert_eq!(
+        program.ask(&policy(2, "a.test")),
+        json!({ "ok": true, "version": 2, "cut": 0 })
+    );
+    assert_eq!(
+        program.ask(&policy(2, "a.test"))["ok"],
+        true,
+        "the same again is the same"
+    );
     assert_eq!(program.ask(&policy(2, "b.test"))["code"], "stale_version");
     assert_eq!(program.ask(&policy(1, "b.test"))["code"], "stale_version");
     assert_eq!(program.ask(&policy(3, "b.test"))["version"], 3);
     let explain = |url: &str| program.ask(&json!({ "do": "explain", "address": "10.0.0.2", "url": url }));
     let allowed = explain("https://b.test/x");
-    assert_eq!((&allowed["decision"], &allowed["rule"], &allowed["how"]), (&json!("allow"), &json!("a"), &json!("pass")));
+    assert_eq!(
+        (&allowed["decision"], &allowed["rule"], &allowed["how"]),
+        (&json!("allow"), &json!("a"), &json!("pass"))
+    );
     let denied = explain("https://a.test/");
-    assert_eq!((&denied["decision"], &denied["reason"]), (&json!("deny"), &json!("default")));
+    assert_eq!(
+        (&denied["decision"], &denied["reason"]),
+        (&json!("deny"), &json!("default"))
+    );
     assert!(denied["remedy"].is_string());
     assert_eq!(explain("http://169.254.169.254/")["reason"], "floor");
     assert_eq!(explain("tcp://b.test:22")["decision"], "deny");
     assert_eq!(explain("dns://b.test")["decision"], "allow");
     assert_eq!(explain("ftp://b.test")["code"], "invalid_request");
     let stats = program.ask(&json!({ "do": "stats" }));
-    assert_eq!((&stats["sandboxes"][0]["version"], &stats["nextEvent"]), (&json!(3), &json!(0)), "explain sends and notes nothing");
-    assert_eq!(program.ask(&json!({ "do": "remove", "address": "10.0.0.2" }))["removed"], true);
-    assert_eq!(program.ask(&json!({ "do": "remove", "address": "10.0.0.2" }))["removed"], false);
+    assert_eq!(
+        (&stats["sandboxes"][0]["version"], &stats["nextEvent"]),
+        (&json!(3), &json!(0)),
+        "explain sends and notes nothing"
+    );
+    assert_eq!(
+        program.ask(&json!({ "do": "remove", "address": "10.0.0.2" }))["removed"],
+        true
+    );
+    assert_eq!(
+        program.ask(&json!({ "do": "remove", "address": "10.0.0.2" }))["removed"],
+        false
+    );
     assert_eq!(explain("https://b.test/")["reason"], "no_policy");
 }
 
 #[test]
 fn a_wrong_document_changes_nothing_and_says_which_rule() {
     let program = Program::start(&[]);
-    let rule = |rule: Value| json!({ "do": "policy", "address": "10.0.0.2", "policy": { "version": 1, "rules": [rule] } });
+    let rule =
+        |rule: Value| json!({ "do": "policy", "address": "10.0.0.2", "policy": { "version": 1, "rules": [rule] } });
     for (wrong, says) in [
         (json!({ "id": "r", "host": "10.0.0.1", "action": "allow" }), "no host"),
         (json!({ "id": "r", "host": "a.*.test", "action": "allow" }), "no host"),
         (json!({ "id": "r", "action": "allow" }), "exactly one"),
-        (json!({ "id": "r", "host": "a.test", "cidr": "1.1.1.1/32", "action": "allow" }), "exactly one"),
-        (json!({ "id": "r", "cidr": "1.1.1.1/32", "match": { "paths": ["/"] }, "action": "allow" }), "take a host"),
-        (json!({ "id": "r", "host": "a.test", "protocol": "tcp", "action": "allow" }), "takes ports"),
+        (
+            json!({ "id": "r", "host": "a.test", "cidr": "1.1.1.1/32", "action": "allow" }),
+            "exactly one",
+        ),
+        (
+            json!({ "id": "r", "cidr": "1.1.1.1/32", "match": { "paths": ["/"] }, "action": "allow" }),
+            "take a host",
+        ),
+        (
+            json!({ "id": "r", "host": "a.test", "protocol": "tcp", "action": "allow" }),
+            "takes ports",
+        ),
         (json!({ "id": "r", "host": "a.test", "action": "transform" }), "belong"),
-        (json!({ "id": "r", "host": "a.test", "match": { "paths": ["v1"] }, "action": "allow" }), "no path"),
-        (json!({ "id": "r", "host": "a.test", "action": "transform", "transform": { "setHeaders": { "host": "b" } } }), "cannot be set"),
-        (json!({ "id": "r", "host": "a.test", "action": "allow", "extra": 1 }), "unknown field"),
+        (
+            json!({ "id": "r", "host": "a.test", "match": { "paths": ["v1"] }, "action": "allow" }),
+            "no path",
+        ),
+        (
+            json!({ "id": "r", "host": "a.test", "action": "transform", "transform": { "setHeaders": { "host": "b" } } }),
+            "cannot be set",
+        ),
+        (
+            json!({ "id": "r", "host": "a.test", "action": "allow", "extra": 1 }),
+            "unknown field",
+        ),
     ] {
         let answer = program.ask(&rule(wrong.clone()));
         assert_eq!(answer["code"], "invalid_request", "{wrong}");
@@ -220,7 +285,10 @@ fn another_user_is_not_heard() {
     // It may be closed before the line is written.
     let _ = stream.write_all(b"{\"do\":\"stats\"}\n");
     let mut text = String::new();
-    assert!(!matches!(stream.read_to_string(&mut text), Ok(length) if length > 0), "{text}");
+    assert!(
+        !matches!(stream.read_to_string(&mut text), Ok(length) if length > 0),
+        "{text}"
+    );
 }
 
 #[test]
@@ -229,10 +297,18 @@ fn it_serves_descriptors_that_it_is_given_and_its_end_refuses() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let control = program.connect();
-    let answer = pass(&control, &json!({ "do": "listen", "kind": "tcp" }).to_string(), listener.as_raw_fd());
+    let answer = pass(
+        &control,
+        &json!({ "do": "listen", "kind": "tcp" }).to_string(),
+        listener.as_raw_fd(),
+    );
     assert_eq!(answer, json!({ "ok": true, "address": at.to_string() }));
     drop(listener);
-    assert_eq!(ask(&control, "{\"do\":\"listen\",\"kind\":\"tcp\"}")["code"], "invalid_request", "without a descriptor");
+    assert_eq!(
+        ask(&control, "{\"do\":\"listen\",\"kind\":\"tcp\"}")["code"],
+        "invalid_request",
+        "without a descriptor"
+    );
     // Nobody has a policy: accepted by the kernel, reset by the proxy, and written down.
     let mut events = program.connect();
     events.write_all(b"{\"do\":\"events\",\"follow\":true}\n").unwrap();
@@ -240,10 +316,16 @@ fn it_serves_descriptors_that_it_is_given_and_its_end_refuses() {
     let mut byte = [0];
     assert!(matches!(stream.read(&mut byte), Ok(0) | Err(_)));
     let batch = self::answer(&events);
-    assert_eq!((&batch["events"][0]["action"], &batch["events"][0]["reason"]), (&json!("deny"), &json!("no_policy")));
+    assert_eq!(
+        (&batch["events"][0]["action"], &batch["events"][0]["reason"]),
+        (&json!("deny"), &json!("no_policy"))
+    );
     assert_eq!(batch["next"], 1);
     // With a policy, but not redirected: there is no destination, so it is refused.
-    ask(&control, &json!({ "do": "policy", "address": "127.0.0.1", "policy": { "version": 1, "default": "allow" } }).to_string());
+    ask(
+        &control,
+        &json!({ "do": "policy", "address": "127.0.0.1", "policy": { "version": 1, "default": "allow" } }).to_string(),
+    );
     let mut stream = TcpStream::connect(at).unwrap();
     assert!(matches!(stream.read(&mut byte), Ok(0) | Err(_)));
     assert_eq!(self::answer(&events)["events"][0]["action"], "deny");
@@ -256,7 +338,11 @@ fn it_serves_descriptors_that_it_is_given_and_its_end_refuses() {
 fn a_socket_in_use_is_not_taken_over_and_a_dead_one_is_replaced() {
     let mut program = Program::start(&[]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_atoll-egress"));
-    command.arg("--control").arg(program.folder.join("control.sock")).arg("--roots").arg(program.folder.join("roots.pem"));
+    command
+        .arg("--control")
+        .arg(program.folder.join("control.sock"))
+        .arg("--roots")
+        .arg(program.folder.join("roots.pem"));
     command.args(["--uid", "65534", "--gid", "65534", "--resolver", "127.0.0.1:9"]);
     let output = command.output().unwrap();
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("already serves"));
@@ -264,7 +350,9 @@ fn a_socket_in_use_is_not_taken_over_and_a_dead_one_is_replaced() {
     program.child.wait().unwrap();
     let mut second = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(second.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(second.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert!(line.contains("\"ready\":true"), "{line}");
     second.kill().unwrap();
     second.wait().unwrap();

@@ -25,16 +25,28 @@ async fn only_names_that_a_rule_allows_are_answered_and_pinned_for_that_sandbox(
     for refused in ["other.test", "sub.test", "bad.sub.test", "api.test.evil.test"] {
         assert_eq!(world.lookup(CLIENT, refused).await, (REFUSED, vec![]), "{refused}");
     }
-    assert_eq!(world.lookup(OTHER, "api.test").await, (REFUSED, vec![]), "without a policy");
-    let event = world.event(|event| event.kind == "dns" && event.host.as_deref() == Some("bad.sub.test")).await;
-    assert_eq!((event.action, event.rule.as_deref(), event.reason), ("deny", Some("no"), "rule"));
+    assert_eq!(
+        world.lookup(OTHER, "api.test").await,
+        (REFUSED, vec![]),
+        "without a policy"
+    );
+    let event = world
+        .event(|event| event.kind == "dns" && event.host.as_deref() == Some("bad.sub.test"))
+        .await;
+    assert_eq!(
+        (event.action, event.rule.as_deref(), event.reason),
+        ("deny", Some("no"), "rule")
+    );
     assert_eq!(world.proxy.sandbox(CLIENT).unwrap().pins().len(), 2);
 }
 
 #[tokio::test]
 async fn private_and_metadata_answers_are_dropped_unless_the_operator_excepts_them() {
     let world = World::start().await;
-    world.name("rebind.test", &[Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(10, 0, 0, 1)]);
+    world.name(
+        "rebind.test",
+        &[Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(10, 0, 0, 1)],
+    );
     world.name("zero.test", &[Ipv4Addr::UNSPECIFIED]);
     world.name("mixed.test", &[Ipv4Addr::LOCALHOST, PUBLIC]);
     world.name("mirror.test", &[Ipv4Addr::new(127, 64, 0, 1)]);
@@ -43,8 +55,14 @@ async fn private_and_metadata_answers_are_dropped_unless_the_operator_excepts_th
     assert_eq!(world.lookup(CLIENT, "rebind.test").await, (REFUSED, vec![]));
     assert_eq!(world.lookup(CLIENT, "zero.test").await, (REFUSED, vec![]));
     assert_eq!(world.lookup(CLIENT, "mixed.test").await, (0, vec![PUBLIC]));
-    assert_eq!(world.lookup(CLIENT, "mirror.test").await, (0, vec![Ipv4Addr::new(127, 64, 0, 1)]));
-    assert_eq!(world.lookup(CLIENT, "metadata.google.internal").await, (REFUSED, vec![]));
+    assert_eq!(
+        world.lookup(CLIENT, "mirror.test").await,
+        (0, vec![Ipv4Addr::new(127, 64, 0, 1)])
+    );
+    assert_eq!(
+        world.lookup(CLIENT, "metadata.google.internal").await,
+        (REFUSED, vec![])
+    );
     let event = world.event(|event| event.host.as_deref() == Some("rebind.test")).await;
     assert_eq!(event.reason, "floor");
 }
@@ -53,8 +71,18 @@ async fn private_and_metadata_answers_are_dropped_unless_the_operator_excepts_th
 async fn other_types_are_empty_or_refused_and_nothing_but_a_is_asked_upstream() {
     let world = World::start().await;
     world.name("api.test", &[PUBLIC]);
-    world.policy(CLIENT, json!([{ "id": "api", "host": "api.test", "action": "allow" }])).await;
-    for (kind, code) in [(28, 0), (65, 0), (64, 0), (16, REFUSED), (255, REFUSED), (12, REFUSED), (10, REFUSED)] {
+    world
+        .policy(CLIENT, json!([{ "id": "api", "host": "api.test", "action": "allow" }]))
+        .await;
+    for (kind, code) in [
+        (28, 0),
+        (65, 0),
+        (64, 0),
+        (16, REFUSED),
+        (255, REFUSED),
+        (12, REFUSED),
+        (10, REFUSED),
+    ] {
         let reply = world.query(CLIENT, &question("api.test", kind)).await.unwrap();
         assert_eq!((reply[3] & 15, reply[7]), (code, 0), "type {kind}");
     }
@@ -65,7 +93,9 @@ async fn other_types_are_empty_or_refused_and_nothing_but_a_is_asked_upstream() 
 #[tokio::test]
 async fn a_tunnel_runs_out_of_names_length_and_queries() {
     let world = World::start().await;
-    world.policy(CLIENT, json!([{ "id": "t", "host": "*.t.test", "action": "allow" }])).await;
+    world
+        .policy(CLIENT, json!([{ "id": "t", "host": "*.t.test", "action": "allow" }]))
+        .await;
     let long = format!("{}.{}.t.test", "a".repeat(60), "b".repeat(60));
     assert_eq!(world.lookup(CLIENT, &long).await.0, REFUSED);
     assert_eq!(world.lookup(CLIENT, &format!("{}.t.test", "a".repeat(60))).await.0, 3);
@@ -76,8 +106,14 @@ async fn a_tunnel_runs_out_of_names_length_and_queries() {
     assert!(refused > 40, "{refused} of 350 refused");
     let event = world.event(|event| event.reason == "limit").await;
     assert_eq!(event.action, "deny");
-    world.policy(OTHER, json!([{ "id": "t", "host": "*.t.test", "action": "allow" }])).await;
-    assert_eq!(world.lookup(OTHER, "n1.t.test").await.0, 3, "another sandbox has its own quota");
+    world
+        .policy(OTHER, json!([{ "id": "t", "host": "*.t.test", "action": "allow" }]))
+        .await;
+    assert_eq!(
+        world.lookup(OTHER, "n1.t.test").await.0,
+        3,
+        "another sandbox has its own quota"
+    );
 }
 
 #[tokio::test]
@@ -85,7 +121,9 @@ async fn dns_over_tcp_follows_the_same_rules() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let world = World::start().await;
     world.name("api.test", &[PUBLIC]);
-    world.policy(CLIENT, json!([{ "id": "api", "host": "api.test", "action": "allow" }])).await;
+    world
+        .policy(CLIENT, json!([{ "id": "api", "host": "api.test", "action": "allow" }]))
+        .await;
     for (name, code) in [("api.test", 0), ("other.test", REFUSED)] {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind((CLIENT, 0).into()).unwrap();

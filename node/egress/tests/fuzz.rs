@@ -47,7 +47,10 @@ fn hello() -> Vec<u8> {
     let config = support::client_config(rustls::RootCertStore::empty());
     let name = rustls::pki_types::ServerName::try_from("api.test").unwrap();
     let mut bytes = Vec::new();
-    rustls::ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut bytes).unwrap();
+    rustls::ClientConnection::new(Arc::new(config), name)
+        .unwrap()
+        .write_tls(&mut bytes)
+        .unwrap();
     bytes
 }
 
@@ -70,7 +73,11 @@ fn hellos_and_dns_packets_never_panic_and_never_name_what_they_do_not_hold() {
     );
     for _ in 0..60_000 {
         if let Some(query) = Query::parse(&chance.mutate(&query)) {
-            assert!(query.name.is_none_or(|name| atoll_egress::name::normalise(&name) == Some(name)));
+            assert!(
+                query
+                    .name
+                    .is_none_or(|name| atoll_egress::name::normalise(&name) == Some(name))
+            );
         }
         read_answer(&chance.mutate(&reply), 7, "deep.api.test");
     }
@@ -98,9 +105,17 @@ async fn mutated_requests_reach_only_the_allowed_host_and_path() {
         answered += usize::from(exchange(&mut stream, "").await.contains(" 200 OK"));
     }
     let seen = server.seen.lock().unwrap();
-    assert!(answered > 10 && seen.len() == answered, "{answered} answered, {} seen", seen.len());
+    assert!(
+        answered > 10 && seen.len() == answered,
+        "{answered} answered, {} seen",
+        seen.len()
+    );
     for seen in seen.iter() {
-        assert!(seen.method == "GET" && seen.uri.starts_with("/v1/") && seen.headers["host"].as_bytes().starts_with(b"api.test"));
+        assert!(
+            seen.method == "GET"
+                && seen.uri.starts_with("/v1/")
+                && seen.headers["host"].as_bytes().starts_with(b"api.test")
+        );
     }
 }
 
@@ -109,7 +124,12 @@ async fn mutated_hellos_reach_only_the_allowed_name() {
     let world = World::start().await;
     let server = servers::http(Some(world.public.server(&["api.test"], &[]))).await;
     world.name("api.test", &[*server.at.ip()]);
-    world.policy(CLIENT, json!([{ "id": "api", "host": "api.test", "ports": [server.at.port()], "action": "allow" }])).await;
+    world
+        .policy(
+            CLIENT,
+            json!([{ "id": "api", "host": "api.test", "ports": [server.at.port()], "action": "allow" }]),
+        )
+        .await;
     world.lookup(CLIENT, "api.test").await;
     let mut chance = Chance(0x0f0f_1e1e_2d2d_3c3c);
     let good = hello();

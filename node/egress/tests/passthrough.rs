@@ -21,15 +21,25 @@ async fn an_allowed_name_passes_untouched_and_another_does_not() {
     let world = World::start().await;
     let server = tls_server(&world, &["api.test", "evil.test"]).await;
     let port = server.at.port();
-    world.policy(CLIENT, json!([{ "id": "api", "host": "api.test", "ports": [port], "action": "allow" }])).await;
+    world
+        .policy(
+            CLIENT,
+            json!([{ "id": "api", "host": "api.test", "ports": [port], "action": "allow" }]),
+        )
+        .await;
     world.lookup(CLIENT, "api.test").await;
     let mut stream = world.tls(CLIENT, server.at, "api.test", &[]).await.unwrap();
     let issuer = stream.get_ref().1.peer_certificates().unwrap().len();
     assert_eq!(issuer, 1, "the server's own certificate");
     assert!(exchange(&mut stream, GET).await.contains("hello"));
     drop(stream);
-    let event = world.event(|event| event.kind == "connection" && event.action == "allow").await;
-    assert_eq!((event.rule.as_deref(), event.host.as_deref()), (Some("api"), Some("api.test")));
+    let event = world
+        .event(|event| event.kind == "connection" && event.action == "allow")
+        .await;
+    assert_eq!(
+        (event.rule.as_deref(), event.host.as_deref()),
+        (Some("api"), Some("api.test"))
+    );
     assert!(event.bytes_in > 100 && event.bytes_out > 100);
     // The spoofed name, the right address: refused with an alert that says why.
     let error = world.tls(CLIENT, server.at, "evil.test", &[]).await.unwrap_err();
@@ -42,16 +52,29 @@ async fn an_allowed_name_at_an_address_that_was_not_answered_is_refused() {
     let world = World::start().await;
     let server = tls_server(&world, &["api.test"]).await;
     let evil = servers::http(Some(world.public.server(&["api.test"], &[]))).await;
-    let rules = json!([{ "id": "api", "host": "api.test", "action": "allow", "ports": [server.at.port(), evil.at.port()] }]);
+    let rules =
+        json!([{ "id": "api", "host": "api.test", "action": "allow", "ports": [server.at.port(), evil.at.port()] }]);
     world.policy(CLIENT, rules.clone()).await;
     world.policy(OTHER, rules).await;
-    assert!(world.tls(CLIENT, server.at, "api.test", &[]).await.is_err(), "before it was resolved");
+    assert!(
+        world.tls(CLIENT, server.at, "api.test", &[]).await.is_err(),
+        "before it was resolved"
+    );
     world.lookup(CLIENT, "api.test").await;
     assert!(world.tls(CLIENT, server.at, "api.test", &[]).await.is_ok());
-    assert!(world.tls(CLIENT, evil.at, "api.test", &[]).await.is_err(), "an unrelated address");
-    assert!(world.tls(OTHER, server.at, "api.test", &[]).await.is_err(), "another sandbox's pin");
+    assert!(
+        world.tls(CLIENT, evil.at, "api.test", &[]).await.is_err(),
+        "an unrelated address"
+    );
+    assert!(
+        world.tls(OTHER, server.at, "api.test", &[]).await.is_err(),
+        "another sandbox's pin"
+    );
     assert_eq!(evil.connections.load(std::sync::atomic::Ordering::SeqCst), 0);
-    assert_eq!(world.event(|event| event.reason == "not_pinned").await.rule.as_deref(), Some("api"));
+    assert_eq!(
+        world.event(|event| event.reason == "not_pinned").await.rule.as_deref(),
+        Some("api")
+    );
 }
 
 #[tokio::test]
@@ -64,10 +87,14 @@ async fn tls_without_a_name_needs_a_rule_for_the_address() {
     let literal = server.at.ip().to_string();
     let denied = world.tls(CLIENT, server.at, &literal, &[]).await.unwrap_err();
     assert!(denied.to_string().contains("AccessDenied"), "{denied}");
-    let range = json!({ "id": "range", "cidr": format!("{literal}/32"), "ports": [server.at.port()], "action": "allow" });
+    let range =
+        json!({ "id": "range", "cidr": format!("{literal}/32"), "ports": [server.at.port()], "action": "allow" });
     world.policy(CLIENT, json!([rule, range])).await;
     let error = world.tls(CLIENT, server.at, &literal, &[]).await.unwrap_err();
-    assert!(error.to_string().contains("certificate"), "it reached the server, which is not that address: {error}");
+    assert!(
+        error.to_string().contains("certificate"),
+        "it reached the server, which is not that address: {error}"
+    );
 }
 
 #[tokio::test]
@@ -100,7 +127,8 @@ async fn server_first_protocols_pass_by_tcp_rule_and_only_there() {
     let world = World::start().await;
     let ssh = servers::echo("SSH-2.0-test\r\n").await;
     world.name("git.test", &[*ssh.ip()]);
-    let rules = json!([{ "id": "git", "host": "git.test", "protocol": "tcp", "ports": [ssh.port()], "action": "allow" }]);
+    let rules =
+        json!([{ "id": "git", "host": "git.test", "protocol": "tcp", "ports": [ssh.port()], "action": "allow" }]);
     world.policy(CLIENT, rules).await;
     let mut early = world.connect(CLIENT, ssh).await;
     assert_eq!(exchange(&mut early, "x").await, "", "not resolved yet");
@@ -134,19 +162,32 @@ async fn under_default_allow_the_floor_and_deny_rules_still_hold() {
     let mut denied = world.connect(CLIENT, closed).await;
     assert_eq!(exchange(&mut denied, "x").await, "");
     let loopback = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let std::net::SocketAddr::V4(at) = loopback.local_addr().unwrap() else { unreachable!() };
+    let std::net::SocketAddr::V4(at) = loopback.local_addr().unwrap() else {
+        unreachable!()
+    };
     let mut floored = world.connect(CLIENT, at).await;
     assert_eq!(exchange(&mut floored, "x").await, "");
     let metadata = SocketAddrV4::new([169, 254, 169, 254].into(), 80);
     let mut metadata = world.connect(CLIENT, metadata).await;
-    let text = exchange(&mut metadata, "GET / HTTP/1.1\r\nhost: 169.254.169.254\r\nconnection: close\r\n\r\n").await;
-    assert!(text.starts_with("HTTP/1.1 403") && text.contains("\"reason\":\"floor\""), "{text}");
+    let text = exchange(
+        &mut metadata,
+        "GET / HTTP/1.1\r\nhost: 169.254.169.254\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(
+        text.starts_with("HTTP/1.1 403") && text.contains("\"reason\":\"floor\""),
+        "{text}"
+    );
     // An allow rule of a tenant does not open the floor either.
     let rules = json!([{ "id": "mine", "cidr": "127.0.0.0/8", "action": "allow" }]);
     world.policy(CLIENT, rules).await;
     let mut still = world.connect(CLIENT, at).await;
     assert_eq!(exchange(&mut still, "x").await, "");
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(50), loopback.accept()).await.is_err());
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_millis(50), loopback.accept())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -154,7 +195,9 @@ async fn a_changed_policy_cuts_what_it_no_longer_allows_before_it_answers() {
     let world = World::start().await;
     let (kept, cut) = (servers::echo("hi").await, servers::echo("hi").await);
     let rule = |id: &str, at: SocketAddrV4| json!({ "id": id, "cidr": format!("{}/32", at.ip()), "action": "allow" });
-    world.policy(CLIENT, json!([rule("kept", kept), rule("cut", cut)])).await;
+    world
+        .policy(CLIENT, json!([rule("kept", kept), rule("cut", cut)]))
+        .await;
     let mut streams = (world.connect(CLIENT, kept).await, world.connect(CLIENT, cut).await);
     let mut greeting = [0; 2];
     streams.0.read_exact(&mut greeting).await.unwrap();
@@ -165,7 +208,8 @@ async fn a_changed_policy_cuts_what_it_no_longer_allows_before_it_answers() {
     streams.0.write_all(b"ok").await.unwrap();
     streams.0.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"ok");
-    let floor = json!({ "do": "floor", "floor": { "allow": [{ "cidr": "127.64.0.0/10" }], "deny": [kept.ip().to_string()] } });
+    let floor =
+        json!({ "do": "floor", "floor": { "allow": [{ "cidr": "127.64.0.0/10" }], "deny": [kept.ip().to_string()] } });
     assert_eq!(world.ask(floor).await["cut"], 1, "the floor cuts as well");
     assert!(is_cut(&mut streams.0).await);
 }
@@ -176,7 +220,12 @@ async fn who_has_no_policy_or_too_many_connections_is_reset() {
     let echo = servers::echo("hi").await;
     let mut stranger = world.connect(OTHER, echo).await;
     assert!(is_cut(&mut stranger).await);
-    world.policy(CLIENT, json!([{ "id": "a", "cidr": format!("{}/32", echo.ip()), "action": "allow" }])).await;
+    world
+        .policy(
+            CLIENT,
+            json!([{ "id": "a", "cidr": format!("{}/32", echo.ip()), "action": "allow" }]),
+        )
+        .await;
     let mut held = Vec::new();
     for _ in 0..atoll_egress::limits::SANDBOX_CONNECTIONS {
         let mut stream = world.connect(CLIENT, echo).await;
@@ -196,7 +245,12 @@ async fn who_has_no_policy_or_too_many_connections_is_reset() {
 async fn a_large_transfer_arrives_whole_in_both_directions() {
     let world = World::start().await;
     let echo = servers::echo("").await;
-    world.policy(CLIENT, json!([{ "id": "a", "cidr": format!("{}/32", echo.ip()), "action": "allow" }])).await;
+    world
+        .policy(
+            CLIENT,
+            json!([{ "id": "a", "cidr": format!("{}/32", echo.ip()), "action": "allow" }]),
+        )
+        .await;
     let stream = world.connect(CLIENT, echo).await;
     let (mut read, mut write) = stream.into_split();
     let sent: Vec<u8> = (0..8_000_000_u32).map(|index| (index ^ index >> 8) as u8).collect();

@@ -44,8 +44,9 @@ type Answer = (u16, String);
 async fn over_http2(world: &World, server: &servers::Server, uri: &str, host: Option<&str>) -> Option<Answer> {
     let stream = world.tls(CLIENT, server.at, "api.test", BOTH).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let (mut sender, connection) =
-        http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let mut request = Request::builder().version(Version::HTTP_2).uri(uri);
     if let Some(host) = host {
@@ -60,10 +61,17 @@ async fn over_http2(world: &World, server: &servers::Server, uri: &str, host: Op
 #[tokio::test]
 async fn http1_requests_are_seen_changed_refused_and_answered() {
     let (world, server) = world(BOTH).await;
-    for (path, code, holds) in [("/ok", "200", "hello"), ("/admin", "403", "no-admin"), ("/mock", "200", "mocked")] {
+    for (path, code, holds) in [
+        ("/ok", "200", "hello"),
+        ("/admin", "403", "no-admin"),
+        ("/mock", "200", "mocked"),
+    ] {
         let mut stream = world.tls(CLIENT, server.at, "api.test", &[b"http/1.1"]).await.unwrap();
         let text = exchange(&mut stream, &get(path, "api.test")).await;
-        assert!(text.starts_with(&format!("HTTP/1.1 {code}")) && text.contains(holds), "{path}: {text}");
+        assert!(
+            text.starts_with(&format!("HTTP/1.1 {code}")) && text.contains(holds),
+            "{path}: {text}"
+        );
     }
     assert_eq!(server.count(), 1);
     assert_eq!(server.last().headers["x-team"], "red");
@@ -76,11 +84,18 @@ async fn http2_requests_are_too_whatever_the_upstream_speaks() {
         let url = |path: &str| format!("https://api.test:{}{path}", server.at.port());
         let (status, body) = over_http2(&world, &server, &url("/ok?x=1"), None).await.unwrap();
         assert_eq!((status, body.contains("hello")), (200, true));
-        assert_eq!((server.last().uri.as_str(), server.last().headers["x-team"].as_bytes()), ("/ok?x=1", &b"red"[..]));
+        assert_eq!(
+            (server.last().uri.as_str(), server.last().headers["x-team"].as_bytes()),
+            ("/ok?x=1", &b"red"[..])
+        );
         let (status, body) = over_http2(&world, &server, &url("/admin/x"), None).await.unwrap();
         assert_eq!((status, body.contains("no-admin")), (403, true));
         let mismatch = over_http2(&world, &server, "https://evil.test/", None).await.unwrap();
-        assert_eq!((mismatch.0, mismatch.1.contains("name_mismatch")), (403, true), ":authority is not SNI");
+        assert_eq!(
+            (mismatch.0, mismatch.1.contains("name_mismatch")),
+            (403, true),
+            ":authority is not SNI"
+        );
         let mismatch = over_http2(&world, &server, &url("/"), Some("evil.test")).await.unwrap();
         assert_eq!(mismatch.0, 403, "Host is not :authority");
         assert_eq!(server.count(), 1);
@@ -95,7 +110,8 @@ async fn host_must_be_the_sni_and_http1_must_have_one_reading() {
         get("/", "api.test:1"),
         "GET https://evil.test/ HTTP/1.1\r\nhost: api.test\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nhost: api.test\r\nhost: api.test\r\n\r\n".to_owned(),
-        "POST / HTTP/1.1\r\nhost: api.test\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nhost: api.test\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n"
+            .to_owned(),
     ] {
         let mut stream = world.tls(CLIENT, server.at, "api.test", &[b"http/1.1"]).await.unwrap();
         let text = exchange(&mut stream, &request).await;
@@ -110,7 +126,10 @@ async fn without_an_authority_what_needs_to_be_seen_is_refused() {
     world.ask(json!({ "do": "ca" })).await;
     let error = world.tls(CLIENT, server.at, "api.test", BOTH).await.unwrap_err();
     assert!(error.to_string().contains("AccessDenied"), "{error}");
-    assert_eq!(world.event(|event| event.kind == "connection").await.reason, "no_interception");
+    assert_eq!(
+        world.event(|event| event.kind == "connection").await.reason,
+        "no_interception"
+    );
     assert_eq!(server.count(), 0);
 }
 
@@ -118,9 +137,15 @@ async fn without_an_authority_what_needs_to_be_seen_is_refused() {
 async fn a_denied_name_is_refused_in_words_when_there_is_an_authority() {
     let (world, server) = world(BOTH).await;
     world.name("other.test", &[*server.at.ip()]);
-    let mut stream = world.tls(CLIENT, server.at, "other.test", &[b"http/1.1"]).await.unwrap();
+    let mut stream = world
+        .tls(CLIENT, server.at, "other.test", &[b"http/1.1"])
+        .await
+        .unwrap();
     let text = exchange(&mut stream, &get("/", "other.test")).await;
-    assert!(text.starts_with("HTTP/1.1 403") && text.contains("egress_denied"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 403") && text.contains("egress_denied"),
+        "{text}"
+    );
     assert_eq!(server.count(), 0);
 }
 
@@ -128,16 +153,25 @@ async fn a_denied_name_is_refused_in_words_when_there_is_an_authority() {
 async fn an_upstream_that_does_not_prove_its_name_gets_nothing() {
     let (world, _) = world(BOTH).await;
     let impostor = Ca::new("impostor");
-    for config in [impostor.server(&["api.test"], BOTH), world.public.server(&["other.test"], BOTH)] {
+    for config in [
+        impostor.server(&["api.test"], BOTH),
+        world.public.server(&["other.test"], BOTH),
+    ] {
         let server = servers::http(Some(config)).await;
         world.name("fresh.test", &[*server.at.ip()]);
         world.policy(CLIENT, json!([{ "id": "f", "host": "fresh.test", "ports": [server.at.port()], "match": { "paths": ["/*"] }, "action": "allow" }])).await;
         world.ask(json!({ "do": "remove", "address": OTHER })).await;
         world.proxy.sandbox(CLIENT).unwrap().pins().keep(|_| false);
         world.lookup(CLIENT, "fresh.test").await;
-        let mut stream = world.tls(CLIENT, server.at, "fresh.test", &[b"http/1.1"]).await.unwrap();
+        let mut stream = world
+            .tls(CLIENT, server.at, "fresh.test", &[b"http/1.1"])
+            .await
+            .unwrap();
         let text = exchange(&mut stream, &get("/", "fresh.test")).await;
-        assert!(text.starts_with("HTTP/1.1 502") && text.contains("egress_failed"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 502") && text.contains("egress_failed"),
+            "{text}"
+        );
         assert_eq!(server.count(), 0);
     }
 }
@@ -151,10 +185,15 @@ async fn streams_and_websockets_pass_and_a_change_ends_them() {
     assert!(one_response(&mut stream).await.starts_with("HTTP/1.1 101"));
     stream.write_all(b"frame").await.unwrap();
     let mut frame = [0; 5];
-    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut frame).await.unwrap();
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut frame)
+        .await
+        .unwrap();
     assert_eq!(&frame, b"frame");
     let mut rules = rules(server.at.port());
-    rules.as_array_mut().unwrap().insert(0, json!({ "id": "no-ws", "host": "api.test", "match": { "paths": ["/ws"] }, "action": "deny" }));
+    rules.as_array_mut().unwrap().insert(
+        0,
+        json!({ "id": "no-ws", "host": "api.test", "match": { "paths": ["/ws"] }, "action": "deny" }),
+    );
     assert_eq!(world.policy(CLIENT, rules).await["cut"], 1);
     assert!(is_cut(&mut stream).await);
 }
@@ -163,9 +202,17 @@ async fn streams_and_websockets_pass_and_a_change_ends_them() {
 async fn a_relayed_connection_is_cut_when_a_rule_now_needs_to_see_it() {
     let (world, server) = world(BOTH).await;
     let port = server.at.port();
-    world.policy(CLIENT, json!([{ "id": "api", "host": "api.test", "ports": [port], "action": "allow" }])).await;
+    world
+        .policy(
+            CLIENT,
+            json!([{ "id": "api", "host": "api.test", "ports": [port], "action": "allow" }]),
+        )
+        .await;
     let mut relayed = world.tls(CLIENT, server.at, "api.test", &[b"http/1.1"]).await.unwrap();
-    relayed.write_all(b"GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await.unwrap();
+    relayed
+        .write_all(b"GET / HTTP/1.1\r\nhost: api.test\r\n\r\n")
+        .await
+        .unwrap();
     assert!(one_response(&mut relayed).await.contains("200"));
     assert_eq!(world.policy(CLIENT, rules(port)).await["cut"], 1);
     assert!(is_cut(&mut relayed).await);
@@ -177,6 +224,9 @@ async fn a_certificate_and_key_that_do_not_fit_are_refused() {
     let other = Ca::new("other");
     let request = json!({ "do": "ca", "certificate": world.own.pem, "key": other.key_pem });
     let problem = world.try_ask(request).await.unwrap_err();
-    assert!(problem.contains("certificate authority") && !problem.contains("PRIVATE"), "{problem}");
+    assert!(
+        problem.contains("certificate authority") && !problem.contains("PRIVATE"),
+        "{problem}"
+    );
     assert!(world.proxy.authority().is_none());
 }

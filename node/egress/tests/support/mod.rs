@@ -51,13 +51,19 @@ impl Ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, key_pem, issuer: Issuer::new(params, key) }
+        Self {
+            pem,
+            key_pem,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     pub fn roots(&self) -> RootCertStore {
         use rustls::pki_types::pem::PemObject;
         let mut roots = RootCertStore::empty();
-        roots.add(rustls::pki_types::CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        roots
+            .add(rustls::pki_types::CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
+            .unwrap();
         roots
     }
 
@@ -65,7 +71,10 @@ impl Ca {
     pub fn server(&self, names: &[&str], alpn: &[&[u8]]) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let certificate = CertificateParams::new(names)
+            .unwrap()
+            .signed_by(&key, &self.issuer)
+            .unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -119,14 +128,19 @@ impl World {
             own,
             version: Mutex::new(0),
         };
-        world.ask(json!({ "do": "floor", "floor": { "allow": [{ "cidr": "127.64.0.0/10" }] } })).await;
+        world
+            .ask(json!({ "do": "floor", "floor": { "allow": [{ "cidr": "127.64.0.0/10" }] } }))
+            .await;
         world
     }
 
     /// One request of the control socket; an error where it is refused.
     pub async fn try_ask(&self, request: Value) -> Result<Value, String> {
         let command: Command = serde_json::from_value(request).unwrap();
-        self.proxy.apply(command, &mut Vec::new()).await.map_err(|refused| refused.message)
+        self.proxy
+            .apply(command, &mut Vec::new())
+            .await
+            .map_err(|refused| refused.message)
     }
 
     pub async fn ask(&self, request: Value) -> Value {
@@ -134,7 +148,8 @@ impl World {
     }
 
     pub async fn intercept(&self) {
-        self.ask(json!({ "do": "ca", "certificate": self.own.pem, "key": self.own.key_pem })).await;
+        self.ask(json!({ "do": "ca", "certificate": self.own.pem, "key": self.own.key_pem }))
+            .await;
     }
 
     pub async fn policy(&self, client: Ipv4Addr, rules: Value) -> Value {
@@ -148,11 +163,13 @@ impl World {
             *version
         };
         let policy = json!({ "version": version, "default": otherwise, "rules": rules });
-        self.ask(json!({ "do": "policy", "address": client, "policy": policy })).await
+        self.ask(json!({ "do": "policy", "address": client, "policy": policy }))
+            .await
     }
 
     pub async fn secrets(&self, client: Ipv4Addr, secrets: Value) -> Value {
-        self.ask(json!({ "do": "secrets", "address": client, "secrets": secrets })).await
+        self.ask(json!({ "do": "secrets", "address": client, "secrets": secrets }))
+            .await
     }
 
     pub fn name(&self, name: &str, addresses: &[Ipv4Addr]) {
@@ -169,7 +186,10 @@ impl World {
         let socket = UdpSocket::bind((client, 0)).await.unwrap();
         socket.send_to(packet, self.dns).await.unwrap();
         let mut buffer = vec![0; 4096];
-        let length = timeout(Duration::from_secs(5), socket.recv(&mut buffer)).await.ok()?.unwrap();
+        let length = timeout(Duration::from_secs(5), socket.recv(&mut buffer))
+            .await
+            .ok()?
+            .unwrap();
         buffer.truncate(length);
         Some(buffer)
     }
@@ -243,7 +263,9 @@ pub async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), reques
     // A refused connection may be gone before everything is written.
     let _ = stream.write_all(request.as_bytes()).await;
     let mut response = Vec::new();
-    let _ = timeout(WAIT, stream.read_to_end(&mut response)).await.expect("an end of the connection");
+    let _ = timeout(WAIT, stream.read_to_end(&mut response))
+        .await
+        .expect("an end of the connection");
     String::from_utf8_lossy(&response).into_owned()
 }
 
@@ -257,9 +279,13 @@ pub async fn one_response(stream: &mut (impl AsyncRead + Unpin)) -> String {
                 return;
             }
             text.push(byte[0]);
-            let Some(end) = memchr::memmem::find(&text, b"\r\n\r\n") else { continue };
+            let Some(end) = memchr::memmem::find(&text, b"\r\n\r\n") else {
+                continue;
+            };
             let head = String::from_utf8_lossy(&text[..end]).to_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
             if text.len() >= end + 4 + length.unwrap_or(0) {
                 return;
             }
@@ -272,5 +298,8 @@ pub async fn one_response(stream: &mut (impl AsyncRead + Unpin)) -> String {
 /// Whether the other side ended it: an end or a reset.
 pub async fn is_cut(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut byte = [0];
-    matches!(timeout(Duration::from_secs(2), stream.read(&mut byte)).await, Ok(Ok(0) | Err(_)))
+    matches!(
+        timeout(Duration::from_secs(2), stream.read(&mut byte)).await,
+        Ok(Ok(0) | Err(_))
+    )
 }

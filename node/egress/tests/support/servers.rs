@@ -46,7 +46,10 @@ pub async fn dns(names: Arc<Mutex<HashMap<String, Vec<Ipv4Addr>>>>) -> SocketAdd
 pub fn addresses(reply: &[u8]) -> Vec<Ipv4Addr> {
     let count = usize::from(u16::from_be_bytes([reply[6], reply[7]]));
     let records = &reply[reply.len() - count * 16..];
-    records.chunks(16).map(|record| Ipv4Addr::new(record[12], record[13], record[14], record[15])).collect()
+    records
+        .chunks(16)
+        .map(|record| Ipv4Addr::new(record[12], record[13], record[14], record[15]))
+        .collect()
 }
 
 pub struct Server {
@@ -76,7 +79,9 @@ impl Server {
 
 async fn listener() -> (TcpListener, SocketAddrV4) {
     let listener = TcpListener::bind((address(), 0)).await.unwrap();
-    let SocketAddr::V4(at) = listener.local_addr().unwrap() else { unreachable!() };
+    let SocketAddr::V4(at) = listener.local_addr().unwrap() else {
+        unreachable!()
+    };
     (listener, at)
 }
 
@@ -98,7 +103,11 @@ pub async fn echo(greeting: &'static str) -> SocketAddrV4 {
 /// `tls` None: clear text.
 pub async fn http(tls: Option<Arc<ServerConfig>>) -> Server {
     let (listener, at) = listener().await;
-    let server = Server { at, seen: Arc::default(), connections: Arc::default() };
+    let server = Server {
+        at,
+        seen: Arc::default(),
+        connections: Arc::default(),
+    };
     let (seen, connections) = (server.seen.clone(), server.connections.clone());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -110,8 +119,12 @@ pub async fn http(tls: Option<Arc<ServerConfig>>) -> Server {
 }
 
 async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, seen: Arc<Mutex<Vec<Seen>>>) {
-    let Some(tls) = tls else { return serve(stream, false, seen).await };
-    let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else { return };
+    let Some(tls) = tls else {
+        return serve(stream, false, seen).await;
+    };
+    let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else {
+        return;
+    };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     serve(stream, is_http2, seen).await;
 }
@@ -119,9 +132,14 @@ async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, seen: Arc
 async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, is_http2: bool, seen: Arc<Mutex<Vec<Seen>>>) {
     let service = service_fn(move |request| answer(request, seen.clone()));
     if is_http2 {
-        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service).await;
+        let _ = http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(io), service)
+            .await;
     } else {
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(io), service).with_upgrades().await;
+        let _ = http1::Builder::new()
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades()
+            .await;
     }
 }
 
@@ -131,13 +149,31 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 async fn answer(mut request: Request<Incoming>, seen: Arc<Mutex<Vec<Seen>>>) -> Result<Response<Body>, Infallible> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    let body = timeout(WAIT, body.collect()).await.unwrap().map(|body| body.to_bytes()).unwrap_or_default();
+    let body = timeout(WAIT, body.collect())
+        .await
+        .unwrap()
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
     let body = String::from_utf8_lossy(&body).into_owned();
-    let uri = parts.uri.path_and_query().map(|path| path.as_str().to_owned()).unwrap_or_default();
-    let note = Seen { method: parts.method.to_string(), uri, headers: parts.headers.clone(), body: body.clone() };
+    let uri = parts
+        .uri
+        .path_and_query()
+        .map(|path| path.as_str().to_owned())
+        .unwrap_or_default();
+    let note = Seen {
+        method: parts.method.to_string(),
+        uri,
+        headers: parts.headers.clone(),
+        body: body.clone(),
+    };
     seen.lock().unwrap().push(note);
     let whole = |text: String| Full::new(Bytes::from(text)).boxed_unsync();
-    let text = |name: &str| parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let text = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
     let response = match parts.uri.path() {
         "/ws" => {
             tokio::spawn(async move {
@@ -169,7 +205,9 @@ async fn answer(mut request: Request<Incoming>, seen: Arc<Mutex<Vec<Seen>>>) -> 
         "/echo-header" => {
             let mut response = Response::new(whole("in the header".to_owned()));
             let value = text("authorization").unwrap_or_default();
-            response.headers_mut().insert("x-echo", HeaderValue::from_str(&value).unwrap());
+            response
+                .headers_mut()
+                .insert("x-echo", HeaderValue::from_str(&value).unwrap());
             response
         }
         "/slow" => {
@@ -184,7 +222,9 @@ async fn answer(mut request: Request<Incoming>, seen: Arc<Mutex<Vec<Seen>>>) -> 
         "/echo" => Response::new(whole(text("authorization").unwrap_or(body))),
         "/gzip" => {
             let mut response = Response::new(whole(body));
-            response.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
+            response
+                .headers_mut()
+                .insert("content-encoding", HeaderValue::from_static("gzip"));
             response
         }
         path => Response::new(whole(json!({ "hello": path }).to_string())),
