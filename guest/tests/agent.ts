@@ -101,7 +101,12 @@ export const call = (
   headers: Record<string, string> = {},
 ): Promise<Answer> =>
   new Promise((resolve, reject) => {
-    const stream = session.request({ ':method': method, ':path': path, ':authority': 'guest', ...headers })
+    const bytes = body === undefined || Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body))
+    const length = bytes === undefined ? {} : { 'content-length': bytes.length }
+    const stream = session.request(
+      { ':method': method, ':path': path, ':authority': 'guest', ...length, ...headers },
+      { endStream: bytes === undefined },
+    )
     const chunks: Buffer[] = []
     let received: IncomingHttpHeaders = {}
     stream.on('response', (answered) => {
@@ -120,8 +125,7 @@ export const call = (
         json: () => JSON.parse(whole.toString()),
       })
     })
-    if (body === undefined) stream.end()
-    else stream.end(Buffer.isBuffer(body) ? body : JSON.stringify(body))
+    if (bytes !== undefined) stream.end(bytes)
   })
 
 const makeCgroup = (folder: string): string | undefined => {

@@ -117,6 +117,27 @@ describe('writing', () => {
     expect(readdirSync(folder)).toEqual(['f'])
   })
 
+  it('refuses a body that tells its length neither before nor after', async () => {
+    writeFileSync(join(folder, 'f'), 'old')
+    const stream = agent.session.request({ ':method': 'PUT', ':path': at('f'), ':authority': 'guest' })
+    const answered = new Promise((resolve) =>
+      stream.once('response', (headers) => resolve(headers[':status'])),
+    )
+    stream.on('error', () => {})
+    stream.resume()
+    stream.write('new!')
+    expect(await answered).toBe(400)
+    stream.close(8)
+    expect(readFileSync(join(folder, 'f'), 'utf8')).toBe('old')
+    expect(readdirSync(folder)).toEqual(['f'])
+  })
+
+  it('takes a request without a body for an empty file', async () => {
+    const answer = await agent.call('PUT', at('empty'))
+    expect(answer.json()).toMatchObject({ size: 0, sha256: sha256(Buffer.alloc(0)) })
+    expect(readFileSync(join(folder, 'empty')).length).toBe(0)
+  })
+
   it("does not follow a user's link as root, and follows it as that user", async () => {
     writeFileSync(join(folder, 'target'), 'old')
     chownSync(join(folder, 'target'), 1234, 1234)

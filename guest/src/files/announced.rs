@@ -17,13 +17,23 @@ pub struct Announced {
 }
 
 impl Announced {
-    pub fn read(headers: &HeaderMap) -> Answer<Self> {
+    /// `empty`: the request has no body at all, which is a length too.
+    pub fn read(headers: &HeaderMap, empty: bool) -> Answer<Self> {
         let mut announced = Self { size: None, sha256: None, trailer_promised: false };
         announced.take(headers)?;
         announced.trailer_promised = headers.get_all(http::header::TRAILER).iter().any(|value| {
             let names = value.to_str().unwrap_or_default().split(',');
             names.map(str::trim).any(|name| name.eq_ignore_ascii_case(SIZE))
         });
+        let lengths = [http::header::CONTENT_LENGTH.as_str(), SIZE];
+        let told = lengths.iter().any(|name| headers.contains_key(*name));
+        if !told && !announced.trailer_promised && !empty {
+            let message = format!(
+                "cannot tell a whole body from a part of it: give content-length or {SIZE}, or \
+                 promise the size by the header trailer: {SIZE}"
+            );
+            return Err(Refusal::invalid(message));
+        }
         Ok(announced)
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use http::{HeaderMap, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use serde_json::json;
 
 use super::announced::Announced;
@@ -34,7 +34,7 @@ pub async fn call(
     let target = target(agent, query.required("path")?, query.get("user"))?;
     let mode = query.get("mode").map(octal).transpose()?;
     let parents = query.flag("parents")?;
-    let mut announced = Announced::read(headers)?;
+    let mut announced = Announced::read(headers, body.is_end_stream())?;
     if parents {
         let (folder, _) = split(&target.text)?;
         target.act("make the folder of", || make_parents(folder, FOLDER_MODE))?;

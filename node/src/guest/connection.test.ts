@@ -3,7 +3,7 @@ import { type Duplex, duplexPair } from 'node:stream'
 import { AtollError } from '@atoll/protocol'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { askHealth } from './calls.ts'
+import { askHealth, guestGeneration } from './calls.ts'
 import { guestConnection } from './connection.ts'
 import { guestLimits } from './limits.ts'
 import { readJson } from './read-json.ts'
@@ -198,16 +198,19 @@ describe('what comes out of a guest', () => {
   })
 
   it('is no health without its schema, nor of another generation', async () => {
+    const health = {
+      generation: guestGeneration,
+      agentVersion: '1',
+      pid: 1,
+      uptimeMs: 1,
+      sandboxId: null,
+      adopted: false,
+      quiesced: false,
+      identityGeneration: 0,
+    }
     const answers = [
-      { generation: 2, agentVersion: '1', pid: 1, uptimeMs: 1, sandboxId: null, adopted: false },
-      {
-        generation: 1,
-        agentVersion: '1'.repeat(1_000),
-        pid: 1,
-        uptimeMs: 1,
-        sandboxId: null,
-        adopted: false,
-      },
+      { ...health, generation: guestGeneration + 1 },
+      { ...health, agentVersion: '1'.repeat(1_000) },
       'nonsense',
     ]
     const { connect } = agent((stream) => json(stream, answers.shift()))

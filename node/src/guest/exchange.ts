@@ -1,10 +1,9 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { AtollError, type GuestRequest, type GuestResponse } from '@atoll/protocol'
 import { guestFault, resetName, sourceFault } from './faults.ts'
 import { guestLimits } from './limits.ts'
 import { responseBody } from './response-body.ts'
+import { sendBody, sizeTrailer } from './send-body.ts'
 import type { Watched } from './watch-session.ts'
 
 /** The headers of an agent's answer that anyone needs: the rest is hostile data and stays behind. */
@@ -59,7 +58,8 @@ export const exchange = (
       onClosed?.()
       reject(why(new Error(`the stream was reset: ${resetName(stream.rstCode ?? 0)}`), 'headers'))
     })
-    if (request.body !== undefined) send(request.body, stream, (error) => abandon(sourceFault(act, error)))
+    if (request.body !== undefined)
+      sendBody(request.body, stream, (error) => abandon(sourceFault(act, error)))
   })
 }
 
@@ -69,35 +69,20 @@ const begin = (session: Watched, request: GuestRequest, act: string): ClientHttp
     ':method': request.method,
     ':path': request.path,
   }
-  if (request.body instanceof Uint8Array) headers['content-length'] = String(request.body.byteLength)
+  const { body } = request
+  if (body instanceof Uint8Array) headers['content-length'] = String(body.byteLength)
+  const waitForTrailers = body !== undefined && isUploadOfUnknownSize(request.method, headers)
+  if (waitForTrailers) headers['trailer'] = sizeTrailer
   try {
-    return session.http2.request(headers, { endStream: request.body === undefined })
+    return session.http2.request(headers, { endStream: body === undefined, waitForTrailers })
   } catch (error) {
     throw guestFault(act, error, 'headers')
   }
 }
 
-/** Streams the body with backpressure; a source that fails resets the stream, so that the agent discards it. */
-const send = (
-  body: Uint8Array | AsyncIterable<Uint8Array>,
-  stream: ClientHttp2Stream,
-  onSourceFault: (error: unknown) => void,
-): void => {
-  if (body instanceof Uint8Array) {
-    stream.end(body)
-    return
-  }
-  const source = body instanceof Readable ? body : Readable.from(body, { objectMode: false })
-  // Before the pipeline, which destroys the stream in the same turn: whose fault it was is known only now.
-  // When the stream itself failed it is closed by then, and tells so by its own events.
-  const onEarlyEnd = (error?: unknown): void => {
-    if (!stream.destroyed && !stream.closed && !source.readableEnded)
-      onSourceFault(error ?? new Error('the body was closed'))
-  }
-  source.once('error', onEarlyEnd)
-  source.once('close', () => onEarlyEnd())
-  pipeline(source, stream).catch(() => undefined)
-}
+/** node:http2 ends the body of a request that is cancelled: the agent must be able to tell the part from the whole. */
+const isUploadOfUnknownSize = (method: string, headers: OutgoingHttpHeaders): boolean =>
+  method === 'PUT' && headers['content-length'] === undefined && headers[sizeTrailer] === undefined
 
 const passed = (headers: IncomingHttpHeaders): Record<string, string> => {
   const kept: Record<string, string> = {}

@@ -9,6 +9,8 @@ export const guestLimits = {
   frameBytes: 128 * 1024,
   headerListBytes: 32 * 1024,
   headerPairs: 64,
+  /** What one request's body may have handed to the session and not to the socket, bytes. */
+  sendingBytes: 512 * 1024,
   /** What a response holds before its reader takes it, bytes. */
   bodyBufferBytes: 256 * 1024,
   /** What a stream may still bring after its reader left, before it is reset: ms, bytes. */
