@@ -68,6 +68,7 @@ export const createNode = async (dependencies: NodeDependencies): Promise<Node> 
     options,
     bootId: dependencies.bootId ?? readBootId(),
     boots: semaphore(options.boots, options.bootQueue),
+    claims: semaphore(options.claims, options.sandboxes),
     live: new Map(),
     work: new Map(),
     ends: new Map(),

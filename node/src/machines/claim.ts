@@ -1,7 +1,7 @@
 import { AtollError } from '@atoll/protocol'
 import { poolLimits } from '../pool/limits.ts'
 import type { Unclaimed } from '../pool/state.ts'
-import { take } from '../pool/take.ts'
+import { isStocked, take } from '../pool/take.ts'
 import { closeOnAbort, round } from './boot.ts'
 import type { Context } from './context.ts'
 import { type MachinePlan, planKey, resizable } from './restore-machine.ts'
@@ -26,6 +26,9 @@ export const claim = async (
   signal: AbortSignal,
 ): Promise<Obtained | undefined> => {
   const key = planKey(plan)
+  if (!isStocked(context, key)) return undefined
+  // One more than may wait goes at once: the gate is for order, not for safety.
+  using _turn = await context.claims.enter(signal)
   for (let tried = 0; tried < poolLimits.claimTries; tried++) {
     const unclaimed = take(context, key)
     if (unclaimed === undefined) return undefined

@@ -56,6 +56,7 @@ export interface Context {
   readonly options: NodeOptions
   readonly bootId: string
   readonly boots: { enter(signal?: AbortSignal): Promise<Disposable | undefined> }
+  readonly claims: { enter(signal?: AbortSignal): Promise<Disposable | undefined> }
   readonly live: Map<string, Live>
   readonly work: Map<string, Work>
   readonly ends: Map<string, Promise<Receipt>>

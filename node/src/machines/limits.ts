@@ -70,6 +70,8 @@ export interface NodeOptions {
   /** Boots at a time, and how many may wait. */
   readonly boots: number
   readonly bootQueue: number
+  /** Claims at a time: they share the CPUs, and of a burst the first are to be done while the last wait. */
+  readonly claims: number
   /** Images whose pool is filled without a demand. */
   readonly warmImages: readonly string[]
   /** Frozen machines that wait for each of them. */
@@ -97,6 +99,7 @@ export const defaultOptions: NodeOptions = {
   diskReserveBytes: 512 * 1024 ** 2,
   boots: 4,
   bootQueue: 256,
+  claims: 4,
   warmImages: [],
   poolMin: 2,
   poolMax: 200,

@@ -8,6 +8,7 @@ import type { NodeOptions } from '../machines/limits.ts'
 import { runIn, type TestNode, testNode, testSpec } from '../machines/test-node.ts'
 import { openRecords } from '../records/open.ts'
 import type { Machine, RuntimeDriver } from '../runtimes/driver.ts'
+import { simulatedDriver } from '../runtimes/simulated/driver.ts'
 
 const pooled = (change: Partial<NodeOptions> = {}): { options: Partial<NodeOptions> } => ({
   options: { poolMax: 3, templateSnapshots: true, ...change },
@@ -313,8 +314,19 @@ describe('a daemon that comes back', () => {
         JSON.stringify({ id, runtime: 'simulated', bootId: rest.bootId }),
       )
     }
-    const machine = test.world.machines.get(member!.machineId)!
-    test.world.machines.set(ids[2]!, { ...machine, id: ids[2]! })
+    const { cpuMillis, processes, openFiles } = testSpec().limits
+    await simulatedDriver({ world: test.world }).start(
+      {
+        id: ids[2]!,
+        directory: join(test.folder, 'sandboxes', ids[2]!),
+        imagePath: '',
+        hostname: 'sandbox',
+        limits: { cpuMillis, processes, openFiles, memoryBytes: 2 ** 27, diskBytes: 2 ** 26 },
+        uidBase: 1,
+        deadlineUnixMs: null,
+      },
+      AbortSignal.timeout(5_000),
+    )
     records.close()
     await test.restart()
     await expect.poll(() => rows(test).filter(({ machineId }) => ids.includes(machineId))).toEqual([])

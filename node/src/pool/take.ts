@@ -18,3 +18,7 @@ export const noteDemand = (context: Context, key: MachineKey): void => {
   shelf.lastWantedMs = now
   context.pool.wantedMs = now
 }
+
+/** True while there is one to take. */
+export const isStocked = (context: Context, key: MachineKey): boolean =>
+  shelfOf(context.pool, key).ready.length > 0
