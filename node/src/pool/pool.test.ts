@@ -3,7 +3,7 @@ import { mkdir, readdir, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { makeId } from '@atoll/protocol'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { NodeOptions } from '../machines/limits.ts'
 import { runIn, type TestNode, testNode, testSpec } from '../machines/test-node.ts'
 import { openRecords } from '../records/open.ts'
@@ -30,7 +30,11 @@ const members = (test: TestNode): string[] =>
     .map(({ machineId }) => machineId)
 
 /** Every machine, folder and slot belongs to a sandbox that lives or to the pool, and to one alone. */
-const expectNothingLost = async (test: TestNode): Promise<void> => {
+const expectNothingLost = (test: TestNode): Promise<void> =>
+  // A fill may be under way: between its row and its folder there is an instant.
+  vi.waitFor(() => lookForLost(test), { timeout: 5_000, interval: 50 })
+
+const lookForLost = async (test: TestNode): Promise<void> => {
   const living = (await test.node.list()).filter(({ state }) => state !== 'ended')
   const pool = rows(test).map(({ machineId }) => machineId)
   const database = new DatabaseSync(join(test.folder, 'node.db'), { readOnly: true })
