@@ -162,6 +162,31 @@ describe('the way in to a port', () => {
       socket.destroy()
     })
 
+    it('no more than its buffers to a client that reads nothing', async () => {
+      let written = 0
+      serve = (_, response) => {
+        const chunk = Buffer.alloc(64 * 1024)
+        const more = (): void => {
+          while (written < 256 * 1024 ** 2 && !response.destroyed) {
+            written += chunk.length
+            if (!response.write(chunk)) return
+          }
+        }
+        response.on('drain', more)
+        more()
+      }
+      const text = `GET / HTTP/1.1\r\nhost: ${hostOf(stack, inside)}\r\nauthorization: Bearer ${stack.key}\r\n\r\n`
+      const { socket } = await rawExchange(stack.port, text, /\r\n\r\n/)
+      socket.pause()
+      let before = -1
+      await expect
+        .poll(() => [before, (before = written)].every((value) => value === written), { interval: 200 })
+        .toBe(true)
+      expect(written, 'what the kernel and we buffer').toBeLessThan(32 * 1024 ** 2)
+      socket.destroy()
+      await expect.poll(() => ports.open, { timeout: 3_000 }).toBe(0)
+    })
+
     it('a broken answer as broken, never as a shorter one', async () => {
       serve = (_, response) => {
         response.writeHead(200, { 'content-length': '1000' })
@@ -234,11 +259,13 @@ describe('the way in to a port', () => {
         'x-atoll-port-token': token,
         cookie: `own=1; atoll_port_token=${token}; __Host-atoll_port_token=${token}`,
         'sec-websocket-protocol': `atoll.token.${token}, own`,
+        referer: `http://${hostOf(stack, inside)}/before?atoll_token=${token}`,
       }
       const answer = await ask({ path: `/p?a=1&atoll_token=${token}&b=2&atoll%5Ftoken=${token}`, headers })
       expect(answer.status).toBe(200)
       expect(seen[0]?.url).toBe('/p?a=1&b=2')
       expect(header('cookie')).toEqual(['own=1'])
+      expect(header('referer')).toEqual([`http://${hostOf(stack, inside)}/before`])
       expect(header('authorization')).toEqual([])
       expect(header('sec-websocket-protocol')).toEqual(['own'])
       expect(JSON.stringify(seen)).not.toMatch(/atpt_|atoll_[a-z2-7]{20}_/)
@@ -312,6 +339,28 @@ describe('the way in to a port', () => {
       expect(api.status).toBe(401)
       const renamed = token.replace('atpt_', 'atst_')
       expect(await status(renamed)).toBe(401)
+    })
+
+    it('with a token of the sandbox that may use it, and with no key of another project', async () => {
+      const tokenOf = async (access: string) =>
+        (await stack.call('POST', '/tokens', { ttlMs: 60_000, access })).body.token as string
+      const status = async (value: string) =>
+        (await askPort(stack, inside, { headers: { 'x-atoll-port-token': value } })).status
+      expect(await status(await tokenOf('use'))).toBe(200)
+      expect(await status(await tokenOf('read'))).toBe(403)
+      const project = (await (await stack.raw('POST', '/v1/projects', { name: 'other' })).json()) as {
+        id: string
+      }
+      const scopes = ['sandboxes:write']
+      const key = await (
+        await stack.raw('POST', '/v1/keys', { name: 'k', scopes, project: project.id })
+      ).json()
+      expect(await status(key.secret)).toBe(404)
+      const reader = await (
+        await stack.raw('POST', '/v1/keys', { name: 'r', scopes: ['sandboxes:read'] })
+      ).json()
+      expect(await status(reader.secret)).toBe(403)
+      expect(await status(stack.key)).toBe(200)
     })
 
     it('after the token expired, and after its key was revoked', async () => {

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Sandbox } from '@atoll/sdk'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -233,5 +235,9 @@ describe.each(realRuntimes)('ports of a %s sandbox', (runtime) => {
     expect([answer.statusCode, answer.headers['x-atoll-error']]).toEqual([410, 'sandbox_ended'])
     expect(await textOf(answer)).toContain('deleted')
     await next.delete()
+    const log = readFileSync(join(drill.stack.dataFolder, 'daemon.log'), 'utf8') + drill.stack.output()
+    expect(log).not.toMatch(/atpt_|atst_/)
+    for (const name of ['atoll.db', 'atoll.db-wal', 'node.db', 'node.db-wal'])
+      expect(readFileSync(join(drill.stack.dataFolder, name)).includes(link.token), name).toBe(false)
   })
 })

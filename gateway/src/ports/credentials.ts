@@ -80,8 +80,8 @@ const cookiesOf = (header: string): [string, string][] =>
     return at < 0 ? [] : [[part.slice(0, at).trim(), part.slice(at + 1).trim()] as [string, string]]
   })
 
-/** Cuts our token out as text: what is left reaches the server inside byte for byte. */
-const withoutToken = (url: string): { path: string; token: string | undefined } => {
+/** Cuts our token out of an address as text: what is left reaches the server inside byte for byte. */
+export const withoutToken = (url: string): { path: string; token: string | undefined } => {
   const mark = url.indexOf('?')
   if (mark < 0) return { path: url, token: undefined }
   let token: string | undefined

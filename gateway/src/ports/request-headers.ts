@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { isOurAuthorization, withoutOurCookies, withoutTokenProtocols } from './credentials.ts'
+import { isOurAuthorization, withoutOurCookies, withoutToken, withoutTokenProtocols } from './credentials.ts'
 import type { PortTarget } from './port-deps.ts'
 
 /** Of one connection, not of the message (RFC 9110, 7.6.1), and what old software made of that. */
@@ -62,6 +62,8 @@ const inward = (name: string, value: string, target: PortTarget, maskHost: boole
       return withoutOurCookies(value)
     case 'sec-websocket-protocol':
       return withoutTokenProtocols(value)
+    case 'referer':
+      return withoutToken(value).path
     case 'origin':
       // Dev servers and CSRF guards compare it with Host: what was equal must stay equal, and nothing else become so.
       return maskHost && value.toLowerCase() === publicOrigin(target)
