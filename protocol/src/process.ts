@@ -39,7 +39,7 @@ export const exitSchema = z.object({
   timedOut: z.boolean(),
   killed: z.boolean(),
   oom: z.boolean(),
-  limits: z.array(z.enum(['memory', 'processes', 'disk', 'openFiles'])),
+  limits: z.array(z.enum(['memory', 'processes', 'disk'])),
   survivorsKilled: z.int(),
   survivorsKept: z.int(),
   durationMs: z.number(),
