@@ -26,25 +26,54 @@ export const forkSandbox = async (
   children: readonly NodeForkChild[],
   by: string,
 ): Promise<NodeFork> => {
-  const parent = recordOf(context, id)
-  refuse(context, parent, children)
+  refuse(context, recordOf(context, id), children)
   const fresh = children.filter((child) => context.records.sandboxes.get(child.id) === undefined)
-  const source = Promise.withResolvers<Source>()
-  const begun = await beginAll(context, parent, fresh, source.promise)
-  const made = children.map(
-    (child) =>
-      begun.find((one) => one.id === child.id) ?? { id: child.id, made: underWay(context, child.id) },
-  )
-  const some = fresh.some((child) => context.records.sandboxes.get(child.id)?.ended === null)
-  const opened = some ? await open(context, id, fresh, by, source) : undefined
+  const begun = fresh.length === 0 ? undefined : await takeTurn(context, id, fresh, by)
   try {
+    const made = children.map(
+      (child) => begun?.children.find((one) => one.id === child.id) ?? underWay(context, child.id),
+    )
     return {
-      pausedMs: opened?.pausedMs ?? 0,
+      pausedMs: begun?.source?.pausedMs ?? 0,
       children: await Promise.all(made.map((one) => outcome(context, one))),
     }
   } finally {
-    await opened?.[Symbol.asyncDispose]()
+    // Shared with whoever asked for the same children meanwhile, and waits for the same.
+    await begun?.source?.[Symbol.asyncDispose]()
   }
+}
+
+/** In line with whatever else is done to the whole sandbox: its children are admitted, then it is captured. */
+const takeTurn = (
+  context: Context,
+  id: string,
+  children: readonly NodeForkChild[],
+  by: string,
+): Promise<{ children: Begun[]; source: Source | undefined }> => {
+  const ids = children.map((child) => child.id)
+  return inLine(
+    context,
+    id,
+    { name: `fork ${ids.join(' ')}`, act: 'cannot fork', ms: machineLimits.captureMs },
+    async (record, signal) => {
+      const promised = Promise.withResolvers<Source>()
+      const begun = await beginAll(context, record, children, promised.promise)
+      const admitted = ids.filter((child) => context.work.has(child))
+      if (admitted.length === 0) return { children: begun, source: undefined }
+      try {
+        const source = await openForkSource(context, record, signal)
+        promised.resolve(source)
+        const { pausedMs } = source
+        report(context, id, { type: 'forked', data: { children: admitted, pausedMs, by } })
+        return { children: begun, source }
+      } catch (error) {
+        promised.reject(error)
+        // Each of them is ended before the caller learns why.
+        await Promise.allSettled(begun.map(({ made }) => made))
+        throw error
+      }
+    },
+  )
 }
 
 const refuse = (context: Context, parent: SandboxRecord, children: readonly NodeForkChild[]): void => {
@@ -69,7 +98,6 @@ const beginAll = async (
   children: readonly NodeForkChild[],
   source: Promise<Source>,
 ): Promise<Begun[]> => {
-  if (children.length === 0) return []
   const { capabilities, driver } = await context.runtimes.choose(parent.runtime)
   if (!capabilities.memorySnapshot)
     throw new AtollError(
@@ -102,36 +130,10 @@ const beginAll = async (
 }
 
 /** Begun by an earlier call: its outcome is that one's. */
-const underWay = async (context: Context, id: string): Promise<void> => {
-  await context.work.get(id)?.unwound
-}
-
-const open = async (
-  context: Context,
-  id: string,
-  children: readonly NodeForkChild[],
-  by: string,
-  source: PromiseWithResolvers<Source>,
-): Promise<Source> => {
-  const ids = children.map((child) => child.id)
-  try {
-    const opened = await inLine(
-      context,
-      id,
-      { name: `fork ${ids.join(' ')}`, act: 'cannot fork', ms: machineLimits.captureMs },
-      (record, signal) => openForkSource(context, record, signal),
-    )
-    source.resolve(opened)
-    report(context, id, { type: 'forked', data: { children: ids, pausedMs: opened.pausedMs, by } })
-    return opened
-  } catch (error) {
-    source.promise.catch(() => undefined)
-    source.reject(error)
-    // Each of them is ended before the caller learns why.
-    await Promise.allSettled(ids.flatMap((child) => context.work.get(child)?.done ?? []))
-    throw error
-  }
-}
+const underWay = (context: Context, id: string): Begun => ({
+  id,
+  made: Promise.resolve(context.work.get(id)?.unwound).then(() => undefined),
+})
 
 const outcome = async (context: Context, { id, made }: Begun): Promise<NodeFork['children'][number]> => {
   try {
