@@ -19,6 +19,8 @@ export const portLimits = {
   silenceMs: 3_600_000,
   /** Ms that a client may go on sending what nobody reads any more. */
   lingerMs: 1_000,
+  /** Interim answers (1xx) before the answer. */
+  interimAnswers: 100,
   /** Headers of an answer from inside. */
   answerHeaderBytes: 64 * 1024,
   /** What one connection holds in each direction before its source is held. */

@@ -82,6 +82,16 @@ const answerOf = (deps: PortDeps, exchange: Exchange, inner: ClientRequest): Pro
     )
     late.unref()
     const done = (): void => clearTimeout(late)
+    let interim = 0
+    inner.on('information', () => {
+      if (++interim > deps.limits.interimAnswers)
+        inner.destroy(
+          new AtollError(
+            'stream_broken',
+            `port ${target.port} of ${target.sandbox} sends interim answers and no answer; look at the server there`,
+          ),
+        )
+    })
     inner.once('response', (answer) => {
       done()
       resolve(answer)
@@ -92,7 +102,14 @@ const answerOf = (deps: PortDeps, exchange: Exchange, inner: ClientRequest): Pro
     })
     inner.once('close', () => {
       done()
-      reject(new AtollError('canceled', 'the client went away'))
+      reject(
+        response.destroyed
+          ? new AtollError('canceled', 'the client went away')
+          : new AtollError(
+              'stream_broken',
+              `port ${target.port} of ${target.sandbox} gave no answer to this request; look at the server there`,
+            ),
+      )
     })
     sendBody(deps, { request, response, inner })
   })
