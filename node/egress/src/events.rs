@@ -1,10 +1,10 @@
 //! What was decided, in a bounded ring that readers follow by cursor. A reader that missed some is told how many.
-use crate::limits::{EVENT_BATCH, EVENT_TEXT_BYTES, EVENTS};
+use crate::limits::{EVENT_BATCH, EVENT_BURST, EVENT_TEXT_BYTES, EVENTS, EVENTS_PER_SECOND, SANDBOXES};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 #[derive(Serialize, Clone, Debug)]
@@ -42,6 +42,9 @@ pub struct Event {
     pub secrets: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<&'static str>,
+    /// Events of this source that were dropped before this one, because they came too fast.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
 }
 
 impl Event {
@@ -67,6 +70,7 @@ impl Event {
             duration_ms: 0,
             secrets: Vec::new(),
             note: None,
+            suppressed: 0,
         }
     }
 }
@@ -93,6 +97,43 @@ pub struct Events {
 struct Ring {
     next: u64,
     kept: VecDeque<Arc<Event>>,
+    budgets: HashMap<Ipv4Addr, Budget>,
+}
+
+/// One sandbox must not push out what others did.
+struct Budget {
+    tokens: f64,
+    refilled: Instant,
+    suppressed: u64,
+}
+
+impl Ring {
+    /// How many were dropped before this one; None when it is dropped as well.
+    fn admit(&mut self, source: Ipv4Addr, now: Instant) -> Option<u64> {
+        if self.budgets.len() > SANDBOXES {
+            self.budgets.clear();
+        }
+        let full = Budget {
+            tokens: EVENT_BURST,
+            refilled: now,
+            suppressed: 0,
+        };
+        let budget = self.budgets.entry(source).or_insert(full);
+        let elapsed = now.saturating_duration_since(budget.refilled).as_secs_f64();
+        budget.tokens = (budget.tokens + elapsed * EVENTS_PER_SECOND).min(EVENT_BURST);
+        budget.refilled = now;
+        if budget.tokens < 1.0 {
+            budget.suppressed += 1;
+            return None;
+        }
+        budget.tokens -= 1.0;
+        Some(std::mem::take(&mut budget.suppressed))
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 pub struct Batch {
@@ -106,6 +147,10 @@ pub struct Batch {
 impl Events {
     pub fn add(&self, mut event: Event) {
         let mut ring = self.lock();
+        let Some(suppressed) = ring.admit(event.source, Instant::now()) else {
+            return;
+        };
+        event.suppressed = suppressed;
         event.seq = ring.next;
         ring.next += 1;
         if ring.kept.len() == EVENTS {
@@ -172,8 +217,8 @@ mod tests {
     #[test]
     fn a_reader_that_fell_behind_is_told() {
         let events = Events::default();
-        let source = Ipv4Addr::LOCALHOST;
-        for _ in 0..EVENTS + 5 {
+        for index in 0..EVENTS + 5 {
+            let source = Ipv4Addr::from(index as u32 % 100);
             events.add(Event::new(source, "dns", "deny", "default"));
         }
         let batch = events.after(0, None);
@@ -181,8 +226,19 @@ mod tests {
             (batch.missed, batch.events.len(), batch.events[0].seq),
             (5, EVENT_BATCH, 5)
         );
-        let rest = events.after(batch.next, Some(Ipv4Addr::UNSPECIFIED));
+        let rest = events.after(batch.next, Some(Ipv4Addr::BROADCAST));
         assert_eq!((rest.missed, rest.events.len()), (0, 0));
+    }
+
+    #[test]
+    fn one_source_cannot_push_out_the_others() {
+        let events = Events::default();
+        events.add(Event::new(Ipv4Addr::LOCALHOST, "dns", "deny", "default"));
+        for _ in 0..EVENTS * 2 {
+            events.add(Event::new(Ipv4Addr::BROADCAST, "dns", "deny", "default"));
+        }
+        assert!(events.next() < EVENTS as u64);
+        assert_eq!(events.after(0, Some(Ipv4Addr::LOCALHOST)).events.len(), 1);
     }
 
     #[test]

@@ -104,6 +104,9 @@ pub const PLACEHOLDER_BYTES: (usize, usize) = (24, 256);
 
 /// Events kept; the oldest goes, and a reader that missed some is told.
 pub const EVENTS: usize = 16_384;
+/// Events of one source per second, and in one burst; how many were dropped beyond stands in the next one.
+pub const EVENTS_PER_SECOND: f64 = 200.0;
+pub const EVENT_BURST: f64 = 2_000.0;
 /// Events of one answer.
 pub const EVENT_BATCH: usize = 1_000;
 /// A text of the sandbox in an event, in bytes.

@@ -26,17 +26,34 @@ where
 pub struct Rewritten {
     inner: Body,
     rewriter: Rewriter,
+    /// Towards the sandbox trailers are rewritten as well; a value is bound to none of a request's.
+    with_trailers: bool,
     trailers: Option<Frame<Bytes>>,
     ended: bool,
 }
 
 impl Rewritten {
-    pub fn new(inner: Body, rewriter: Rewriter) -> Self {
+    pub fn new(inner: Body, rewriter: Rewriter, with_trailers: bool) -> Self {
         Self {
             inner,
             rewriter,
+            with_trailers,
             trailers: None,
             ended: false,
+        }
+    }
+}
+
+impl Rewritten {
+    fn rewrite_trailers(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_trailers() {
+            Ok(mut trailers) => {
+                if self.with_trailers {
+                    self.rewriter.rewrite_fields(&mut trailers);
+                }
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
         }
     }
 }
@@ -56,7 +73,7 @@ impl HttpBody for Rewritten {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => (self.rewriter.push(data), false),
                     Err(trailers) => {
-                        self.trailers = Some(trailers);
+                        self.trailers = Some(self.rewrite_trailers(trailers));
                         (self.rewriter.finish(), true)
                     }
                 },

@@ -7,12 +7,12 @@ use super::refuse::refusal;
 use super::tracked::Record;
 use crate::events::Event;
 use crate::policy::Reason;
-use crate::policy::compile::Action;
+use crate::policy::compile::{Action, Respond};
 use crate::policy::decide::{Destination, Route, Verdict};
 use crate::policy::document::Protocol;
 use crate::policy::path::RequestPath;
 use crate::proxy::Proxy;
-use crate::sandboxes::live::{Registered, UnderWay};
+use crate::sandboxes::live::{Registered, RequestGuard, UnderWay};
 use crate::sandboxes::{Rules, Sandbox};
 use crate::tcp::connection::Connection;
 use crate::tcp::prefixed::Meter;
@@ -36,6 +36,8 @@ pub struct Exchange {
     /// Set by the guard of HTTP/1: from then on everything is refused.
     pub fault: Arc<AtomicBool>,
 }
+
+type Admitted = (Rules, Action, Verdict, Route, RequestGuard);
 
 impl Exchange {
     pub fn new(connection: &Connection, scheme: Protocol, sni: Option<String>) -> Self {
@@ -70,42 +72,13 @@ impl Exchange {
             .map(crate::events::clean)
             .or(Some(self.to.ip().to_string()));
         let path = RequestPath::parse(parts.uri.path());
-        let (rules, action, verdict, route, guard) = loop {
-            let rules = self.sandbox.rules();
-            let (action, verdict, route) = self.decide(&rules, host.as_deref(), &parts, &path);
-            record.decided(&action, &verdict);
-            if matches!(action, Action::Deny) {
-                return self.refuse(record, verdict, host.as_deref(), is_http1);
-            }
-            let under_way = UnderWay {
-                scheme: self.scheme,
-                name: host.clone(),
-                method: parts.method.to_string(),
-                path: RequestPath::parse(parts.uri.path()),
-            };
-            let Some(guard) = self.registered.entry.begin(under_way) else {
-                let verdict = Verdict {
-                    rule: None,
-                    reason: Reason::Limit,
-                };
-                return self.refuse(record, verdict, host.as_deref(), is_http1);
-            };
-            // Under way under these rules, or decided again: no change falls between.
-            if self.sandbox.rules().generation == rules.generation {
-                break (rules, action, verdict, route, guard);
-            }
+        let (rules, action, verdict, route, guard) = match self.admit(&mut record, host.as_deref(), &parts, &path) {
+            Ok(admitted) => admitted,
+            Err(verdict) => return self.refuse(record, verdict, host.as_deref(), is_http1),
         };
         record.guard = Some(guard);
         if let Action::Respond(respond) = &action {
-            let mut response = Response::new(super::body::whole(respond.body.clone()));
-            *response.status_mut() = respond.status;
-            *response.headers_mut() = respond.headers.clone();
-            let rule = verdict.rule.as_deref().unwrap_or("none");
-            response.headers_mut().insert(
-                "x-atoll-rule",
-                HeaderValue::from_str(rule).unwrap_or(HeaderValue::from_static("none")),
-            );
-            return record.finish_with(response);
+            return record.finish_with(responded(respond, &verdict));
         }
         if let Action::Transform(transform) = &action {
             for name in &transform.remove {
@@ -123,6 +96,38 @@ impl Exchange {
             wants_upgrade,
         };
         outgoing.send(parts, body, record).await
+    }
+
+    /// Under way under the rules that allowed it, or decided again: no change falls between.
+    fn admit(
+        &self,
+        record: &mut Record,
+        host: Option<&str>,
+        parts: &Parts,
+        path: &RequestPath,
+    ) -> Result<Admitted, Verdict> {
+        loop {
+            let rules = self.sandbox.rules();
+            let (action, verdict, route) = self.decide(&rules, host, parts, path);
+            record.decided(&action, &verdict);
+            if matches!(action, Action::Deny) {
+                return Err(verdict);
+            }
+            let under_way = UnderWay {
+                scheme: self.scheme,
+                name: host.map(str::to_owned),
+                method: parts.method.to_string(),
+                path: path.clone(),
+            };
+            let limit = Verdict {
+                rule: None,
+                reason: Reason::Limit,
+            };
+            let guard = self.registered.entry.begin(under_way).ok_or(limit)?;
+            if self.sandbox.rules().generation == rules.generation {
+                return Ok((rules, action, verdict, route, guard));
+            }
+        }
     }
 
     fn host(&self, parts: &Parts) -> Result<Option<String>, Reason> {
@@ -189,4 +194,14 @@ impl Exchange {
         event.note = Some("the client does not accept the installation's certificate");
         self.proxy.events.add(event);
     }
+}
+
+fn responded(respond: &Respond, verdict: &Verdict) -> Response<Body> {
+    let mut response = Response::new(super::body::whole(respond.body.clone()));
+    *response.status_mut() = respond.status;
+    *response.headers_mut() = respond.headers.clone();
+    response
+        .headers_mut()
+        .insert("x-atoll-rule", super::refuse::rule_field(verdict));
+    response
 }

@@ -12,6 +12,8 @@ const HOP: &[&str] = &[
     "upgrade",
     "te",
     "http2-settings",
+    // Answered here: the body is asked for when somebody wants it.
+    "expect",
 ];
 
 /// Removes them; `TE: trailers`, which gRPC needs, stays for HTTP/2.

@@ -71,6 +71,10 @@ impl Outgoing {
             Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 upgrade::join(self, client, response, record)
             }
+            // A switch that nobody asked for.
+            None if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.fail(record, Reason::Upstream, is_http1)
+            }
             upgrade => {
                 let mut response = self.answer(response, record);
                 if upgrade.is_some() {
@@ -179,7 +183,7 @@ impl Outgoing {
             record.event.note = Some("the response is encoded although identity was asked for: it was not scrubbed");
         }
         let body = if identity {
-            Rewritten::new(body, rewriter).boxed_unsync()
+            Rewritten::new(body, rewriter, true).boxed_unsync()
         } else {
             body
         };

@@ -24,10 +24,12 @@ pub fn refusal(verdict: &Verdict, host: Option<&str>) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let rule = verdict.rule.as_deref().unwrap_or("none");
-    headers.insert(
-        "x-atoll-rule",
-        HeaderValue::from_str(rule).unwrap_or(HeaderValue::from_static("none")),
-    );
+    headers.insert("x-atoll-rule", rule_field(verdict));
     response
+}
+
+/// The rule that decided, for the reader of a response.
+pub fn rule_field(verdict: &Verdict) -> HeaderValue {
+    let rule = verdict.rule.as_deref().unwrap_or("none");
+    HeaderValue::from_str(rule).unwrap_or(HeaderValue::from_static("none"))
 }

@@ -3,7 +3,7 @@ use super::body::Body;
 use super::exchange::Exchange;
 use super::guard::Guard;
 use super::refuse::refusal;
-use crate::limits::{HANDSHAKE_WAIT, HEAD_BYTES, HEAD_FIELDS, HTTP_IDLE, HTTP2_STREAMS};
+use crate::limits::{HANDSHAKE_WAIT, HEAD_BYTES, HEAD_FIELDS, HTTP_IDLE, HTTP2_STREAMS, RELAY_IDLE};
 use crate::policy::decide::Verdict;
 use crate::tcp::prefixed::Prefixed;
 use crate::tls::authority::Authority;
@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -114,14 +115,16 @@ where
 /// Ends a connection on which nothing is under way for as long as is allowed.
 async fn until_idle(exchange: &Exchange, connection: impl Future<Output = ()>) {
     let idle = async {
-        let mut last = exchange.meter.read();
+        let (mut last, mut idle) = (exchange.meter.read(), Duration::ZERO);
         loop {
             sleep(HTTP_IDLE).await;
             let now = exchange.meter.read();
-            if now == last && !exchange.is_busy() {
+            idle = if now == last { idle + HTTP_IDLE } else { Duration::ZERO };
+            last = now;
+            let most = if exchange.is_busy() { RELAY_IDLE } else { HTTP_IDLE };
+            if idle >= most {
                 return;
             }
-            last = now;
         }
     };
     tokio::select! {

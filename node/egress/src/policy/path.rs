@@ -25,8 +25,10 @@ impl PathPattern {
 
 /// One path of a request in both readings. An unclear one (dot segments, backslashes, broken or doubled
 /// escapes) has none: every denying pattern matches it and no allowing one does.
+#[derive(Clone)]
 pub struct RequestPath(Option<Readings>);
 
+#[derive(Clone)]
 struct Readings {
     plain: String,
     decoded: String,

@@ -12,7 +12,7 @@ pub async fn rewrite(mut body: Body, mut rewriter: Rewriter, headers: &mut Heade
     let declared = headers.remove(CONTENT_LENGTH);
     let length = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_none_or(|length| length > BODY_REWRITE_BYTES) {
-        return Ok(Rewritten::new(body, rewriter).boxed_unsync());
+        return Ok(Rewritten::new(body, rewriter, false).boxed_unsync());
     }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -36,8 +36,14 @@ pub fn percent(value: &str, upper: bool) -> Zeroizing<String> {
 
 /// As the inside of a JSON string.
 pub fn json(value: &str) -> Zeroizing<String> {
-    let quoted = Zeroizing::new(serde_json::Value::from(value).to_string());
-    Zeroizing::new(quoted[1..quoted.len() - 1].to_owned())
+    // A string always has a JSON form.
+    let quoted = Zeroizing::new(serde_json::to_string(value).unwrap_or_default());
+    Zeroizing::new(
+        quoted
+            .get(1..quoted.len().saturating_sub(1))
+            .unwrap_or_default()
+            .to_owned(),
+    )
 }
 
 /// Every form of the value that is looked for in responses, with a mask of the same length.
@@ -51,7 +57,7 @@ pub fn masks(value: &str) -> Vec<Pair> {
     add(percent(value, true).as_bytes());
     add(percent(value, false).as_bytes());
     // As forms write it, with plus for a space.
-    add(percent(value, true).replace("%20", "+").as_bytes());
+    add(Zeroizing::new(percent(value, true).replace("%20", "+")).as_bytes());
     let escaped = json(value);
     add(escaped.as_bytes());
     add(Zeroizing::new(escaped.replace('/', "\\/")).as_bytes());

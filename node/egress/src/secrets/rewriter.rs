@@ -1,5 +1,6 @@
 //! Replaces texts in a stream, also those that are split over its pieces.
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +52,20 @@ impl Rewriter {
         let data = std::mem::take(&mut self.held);
         let hold = data.len();
         self.rewrite(data, hold)
+    }
+
+    /// Each value by itself.
+    pub fn rewrite_fields(&self, fields: &mut HeaderMap) {
+        for value in fields.values_mut() {
+            if self.first_match(value.as_bytes(), 0).is_none() {
+                continue;
+            }
+            let mut rewriter = self.clone();
+            rewriter.held.clear();
+            let mut clean = rewriter.push(Bytes::copy_from_slice(value.as_bytes())).to_vec();
+            clean.extend(rewriter.finish());
+            *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("*"));
+        }
     }
 
     fn rewrite(&mut self, mut data: Vec<u8>, hold: usize) -> Bytes {

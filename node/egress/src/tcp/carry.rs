@@ -19,81 +19,49 @@ use tokio::net::TcpStream;
 
 impl Connection {
     pub async fn pass(self, mut client: TcpStream, opening: Opening, verdict: Verdict, route: Route, subject: Subject) {
-        let to = self.registered.entry.to;
         let token = self.registered.entry.token.clone();
         let dialled = tokio::select! {
             () = token.cancelled() => Err(Reason::PolicyChanged),
             dialled = self.dial(&opening, route) => dialled,
         };
+        let because = |reason| Verdict {
+            rule: verdict.rule.clone(),
+            reason,
+        };
         let mut upstream = match dialled {
             Ok((stream, address)) => {
-                if let Subject::Tls { name, pinned, .. } = subject {
-                    self.registered.entry.settle(Subject::Tls {
-                        name,
-                        pinned,
-                        dialled: address,
-                    });
+                self.dialled(subject, address);
+                // Known only now: a floor that changed meanwhile saw the address that was asked for.
+                let port = self.registered.entry.to.port();
+                if !self.proxy.floor().admits(address.into(), port) {
+                    return self.refuse(client, opening, because(Reason::Floor)).await;
                 }
                 stream
             }
-            Err(reason) => {
-                return self
-                    .refuse(
-                        client,
-                        opening,
-                        Verdict {
-                            rule: verdict.rule,
-                            reason,
-                        },
-                    )
-                    .await;
-            }
+            Err(reason) => return self.refuse(client, opening, because(reason)).await,
         };
-        // The address is known only now, and the floor may have changed before it was.
-        if !self.proxy.floor().admits(
-            upstream.peer_addr().map_or(to.ip().to_owned().into(), |peer| peer.ip()),
-            to.port(),
-        ) {
-            return self
-                .refuse(
-                    client,
-                    opening,
-                    Verdict {
-                        rule: verdict.rule,
-                        reason: Reason::Floor,
-                    },
-                )
-                .await;
-        }
         self.note("open", &verdict, &opening);
         let relayed = async {
             forward_prefix(&mut upstream, &opening.bytes, &self.meter).await?;
             relay(&mut client, &mut upstream, &self.meter).await
         };
-        let result = tokio::select! {
+        let orderly = tokio::select! {
             () = token.cancelled() => None,
-            result = relayed => Some(result),
+            result = relayed => Some(result.is_ok()),
         };
-        match result {
-            None => {
-                self.note(
-                    "cut",
-                    &Verdict {
-                        rule: verdict.rule,
-                        reason: Reason::PolicyChanged,
-                    },
-                    &opening,
-                );
-                reset(client);
-                reset(upstream);
-            }
-            Some(result) => {
-                self.note("allow", &verdict, &opening);
-                if result.is_err() {
-                    reset(client);
-                    reset(upstream);
-                }
-            }
+        match orderly {
+            None => self.note("cut", &because(Reason::PolicyChanged), &opening),
+            Some(_) => self.note("allow", &verdict, &opening),
+        }
+        if orderly != Some(true) {
+            reset(client);
+            reset(upstream);
+        }
+    }
+
+    fn dialled(&self, subject: Subject, dialled: Ipv4Addr) {
+        if let Subject::Tls { name, pinned, .. } = subject {
+            self.registered.entry.settle(Subject::Tls { name, pinned, dialled });
         }
     }
 
