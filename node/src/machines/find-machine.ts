@@ -8,7 +8,8 @@ import { directoryOf } from './sandbox-directory.ts'
 /** What a record names, after a daemon restart. Nothing of another boot lives, but its state files may be left. */
 export const findMachine = async (context: Context, record: SandboxRecord): Promise<Machine | undefined> => {
   const { machineId, runtime } = record
-  if (machineId === null || record.state === 'stopped') return undefined
+  // A stopped one has none, unless its disk was saved and the machine has yet to go.
+  if (machineId === null || (record.state === 'stopped' && record.saved === null)) return undefined
   const driver = context.runtimes.driver(runtime)
   if (driver === undefined)
     throw new AtollError(

@@ -15,7 +15,7 @@ import { transition } from './transition.ts'
  */
 export const takeBack = async (context: Context, record: SandboxRecord, machine: Machine): Promise<void> => {
   const live = liveOf(context, record.id, machine)
-  if (record.state === 'paused') await keepFrozen(live)
+  if (record.state === 'paused') await keepFrozen(context, record, live)
   else await letRun(context, record, live)
   context.live.set(record.id, live)
   watchExit(context, live)
@@ -41,10 +41,12 @@ export const takeBack = async (context: Context, record: SandboxRecord, machine:
 }
 
 /** A daemon that died within a resume or a capture left it running: nobody was told that it does. */
-const keepFrozen = async (live: Live): Promise<void> => {
+const keepFrozen = async (context: Context, record: SandboxRecord, live: Live): Promise<void> => {
   const signal = AbortSignal.timeout(machineLimits.probeMs)
-  await live.machine.freeze(signal)
-  await live.machine.setDeadline(null, 'freeze', signal)
+  // What stands still for a capture goes on first: nobody looks for that when it is resumed.
+  if ((await live.machine.state(signal)) === 'running') await probeGuest(context, record, live)
+  await live.machine.freeze(AbortSignal.timeout(machineLimits.probeMs))
+  await live.machine.setDeadline(null, 'freeze', AbortSignal.timeout(machineLimits.probeMs))
   stand(live, true)
 }
 

@@ -19,6 +19,8 @@ export interface TestNode extends AsyncDisposable {
   readonly world: SimulatedWorld
   /** Closes the daemon and starts the next one on the same folder and world. */
   restart(change?: Partial<NodeDependencies>): Promise<Node>
+  /** Leaves the daemon where it stands, as if it were killed, and starts the next one. */
+  replace(change?: Partial<NodeDependencies>): Promise<Node>
 }
 
 export const testNode = async (
@@ -44,6 +46,12 @@ export const testNode = async (
     world,
     restart: async (more = {}) => {
       await test.node[Symbol.asyncDispose]()
+      test.node = await open(more)
+      return test.node
+    },
+    replace: async (more = {}) => {
+      // What hangs in it hangs forever; its ticker and its signals end in this turn.
+      void test.node[Symbol.asyncDispose]()
       test.node = await open(more)
       return test.node
     },
