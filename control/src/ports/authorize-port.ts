@@ -35,7 +35,6 @@ export const portAuthorizer =
   async (request) => {
     const { sandbox, port } = request
     const owner = await context.owners.load(sandbox)
-    const known = owner === undefined ? undefined : await context.ports.load(sandbox, port)
     let refused: unknown
     for (const token of request.tokens.slice(0, portLimits.tokensPerRequest))
       try {
@@ -48,13 +47,15 @@ export const portAuthorizer =
               token: undefined,
               remoteAddress: request.remoteAddress,
             })
-        if (known === undefined) throw noSandbox(sandbox)
-        return { ...granted, maskHost: known.maskHost, expiresAtMs: expiryOf(granted) }
+        const { maskHost } = await context.ports.load(sandbox, port)
+        return { ...granted, maskHost, expiresAtMs: expiryOf(granted) }
       } catch (error) {
         // That it ended is the answer, whatever else was brought along.
         if (error instanceof AtollError && error.code === 'sandbox_ended') throw error
         refused ??= error
       }
+    // Asked last: settings that changed meanwhile are the ones that count.
+    const known = owner === undefined ? undefined : await context.ports.load(sandbox, port)
     if (known?.access === 'public' && owner !== undefined && !request.evenPublic) {
       if (owner.state === 'ended') throw sandboxEnded(sandbox, 'reach', owner.ended)
       return byNobody(known)

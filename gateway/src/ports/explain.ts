@@ -1,14 +1,16 @@
 import { AtollError } from '@atoll/protocol'
 import { toAtollError } from '../answer.ts'
+import { faultOf } from './answer-limits.ts'
 import type { PortDeps, PortTarget } from './port-deps.ts'
 
 /** What went wrong on the way to a port, with what a person can do about it. */
 export const explain = (deps: PortDeps, target: PortTarget, thrown: unknown, traceId: string): AtollError => {
   if (!(thrown instanceof AtollError)) {
     if (isWire(thrown))
-      return new AtollError(
+      return faultOf(
         'stream_broken',
-        `port ${target.port} of ${target.sandbox} broke the connection off, or answered something that is no HTTP`,
+        target,
+        'broke the connection off, or answered something that is no HTTP',
       )
     return toAtollError(thrown, deps.logger, traceId)
   }

@@ -1,6 +1,7 @@
 import { type ClientRequest, type IncomingMessage, request as ask, type ServerResponse } from 'node:http'
 import { AtollError } from '@atoll/protocol'
 import { drained } from '../drain.ts'
+import { faultOf, limitAnswer } from './answer-limits.ts'
 import type { Pool } from './pool.ts'
 import type { PortDeps, PortTarget } from './port-deps.ts'
 import { hasBody, pairs, sendBody } from './request-body.ts'
@@ -67,52 +68,25 @@ const begin = (deps: PortDeps, pool: Pool, { target, maskHost, path, request }: 
 const withoutBody = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE'])
 
 /** The answer's head; the body of the request goes in meanwhile. */
-const answerOf = (deps: PortDeps, exchange: Exchange, inner: ClientRequest): Promise<IncomingMessage> =>
-  new Promise((resolve, reject) => {
-    const { target, request, response } = exchange
-    const late = setTimeout(
-      () =>
-        inner.destroy(
-          new AtollError(
-            'deadline_guest',
-            `port ${target.port} of ${target.sandbox} did not answer within ${deps.limits.answerMs} ms; look at the server there`,
-          ),
-        ),
-      deps.limits.answerMs,
-    )
-    late.unref()
-    const done = (): void => clearTimeout(late)
-    let interim = 0
-    inner.on('information', () => {
-      if (++interim > deps.limits.interimAnswers)
-        inner.destroy(
-          new AtollError(
-            'stream_broken',
-            `port ${target.port} of ${target.sandbox} sends interim answers and no answer; look at the server there`,
-          ),
-        )
-    })
-    inner.once('response', (answer) => {
-      done()
-      resolve(answer)
-    })
-    inner.once('error', (error) => {
-      done()
-      reject(error)
-    })
-    inner.once('close', () => {
-      done()
+const answerOf = async (
+  deps: PortDeps,
+  { target, request, response }: Exchange,
+  inner: ClientRequest,
+): Promise<IncomingMessage> => {
+  using _limit = limitAnswer(deps, target, inner)
+  return await new Promise((resolve, reject) => {
+    inner.once('response', resolve)
+    inner.once('error', reject)
+    inner.once('close', () =>
       reject(
         response.destroyed
           ? new AtollError('canceled', 'the client went away')
-          : new AtollError(
-              'stream_broken',
-              `port ${target.port} of ${target.sandbox} gave no answer to this request; look at the server there`,
-            ),
-      )
-    })
+          : faultOf('stream_broken', target, 'gave no answer to this request'),
+      ),
+    )
     sendBody(deps, { request, response, inner })
   })
+}
 
 /** The answer itself. What breaks is cut, so that nobody takes the part for the whole. */
 const carry = async (deps: PortDeps, exchange: Exchange, answer: IncomingMessage): Promise<void> => {

@@ -21,7 +21,7 @@ export const targetOf = (
         `the host name and the headers ${portNames.sandboxHeader} and ${portNames.portHeader} differ`,
       )
   const target = named ?? header
-  if (target !== undefined && !/^(\/|\*$)/.test(request.url ?? ''))
+  if (target !== undefined && !/^(\/[\x21-\xff]*|\*)$/.test(request.url ?? ''))
     throw invalid('the request target must be a path')
   return target
 }

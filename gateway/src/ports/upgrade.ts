@@ -3,6 +3,7 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { AtollError } from '@atoll/protocol'
 import { drained } from '../drain.ts'
+import { limitAnswer } from './answer-limits.ts'
 import { admit } from './admit.ts'
 import type { Pool } from './pool.ts'
 import type { PortDeps, PortTarget } from './port-deps.ts'
@@ -48,10 +49,9 @@ export const relayUpgrade = async (
     maxHeaderSize: deps.limits.answerHeaderBytes,
   })
   await new Promise<void>((resolve, reject) => {
-    const late = setTimeout(() => inner.destroy(tooLate(target)), deps.limits.answerMs)
-    late.unref()
+    const limit = limitAnswer(deps, target, inner)
     inner.once('upgrade', (answer, upgraded, first) => {
-      clearTimeout(late)
+      limit[Symbol.dispose]()
       // From here on the bytes are the client's: no refusal of ours may get among them.
       inner.removeAllListeners('error').on('error', () => upgraded.destroy())
       socket.write(headOf(answer, way))
@@ -60,19 +60,14 @@ export const relayUpgrade = async (
       join(way, upgraded).then(resolve, reject)
     })
     inner.once('response', (answer) => {
-      clearTimeout(late)
+      limit[Symbol.dispose]()
       refused(answer, way).then(resolve, reject)
     })
-    inner.once('error', (error) => {
-      clearTimeout(late)
-      reject(error)
-    })
+    inner.once('error', reject)
+    inner.once('close', () => limit[Symbol.dispose]())
     inner.end()
   }).finally(() => connection.destroy())
 }
-
-const tooLate = ({ sandbox, port }: PortTarget): AtollError =>
-  new AtollError('deadline_guest', `port ${port} of ${sandbox} did not answer the upgrade in time`)
 
 const headOf = (answer: IncomingMessage, { target, maskHost }: Way): string => {
   const headers = headersOutward(answer, target, maskHost)
