@@ -1,4 +1,5 @@
 import type { ImageConfig } from '@atoll/protocol'
+import { randomnessCustomization } from './base-randomness.ts'
 
 /** Debian release of `base`. */
 export const baseSuite = 'bookworm'
@@ -70,6 +71,7 @@ rm -f "$1/usr/lib/python3.11/EXTERNALLY-MANAGED"
 find "$1/usr/lib/python3/dist-packages" -depth -type d -name tests -exec rm -rf {} +
 rm -f "$1/usr/bin/x86_64-linux-gnu-lto-dump-12" "$1/etc/passwd-" "$1/etc/group-" "$1/etc/shadow-" "$1/etc/gshadow-"
 chroot "$1" runuser -u user -- env HOME=/home/user python3 -c 'import matplotlib.font_manager'
+${randomnessCustomization}
 printf 'sandbox\\n' > "$1/etc/hostname"
 printf '127.0.0.1 localhost\\n::1 localhost\\n' > "$1/etc/hosts"
 : > "$1/etc/resolv.conf"
