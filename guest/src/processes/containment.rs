@@ -63,8 +63,8 @@ impl Containment {
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let folder = descriptor::open_at(root.as_raw_fd(), &name, flags, 0)?;
         let group = Group::new(root.clone(), folder, name, self.unified);
-        if let Some(limit) = processes_limit {
-            group.limit_processes(limit);
+        if processes_limit.is_some() {
+            group.limit_processes(processes_limit);
         }
         Ok(Some(group))
     }

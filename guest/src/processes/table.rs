@@ -57,6 +57,13 @@ impl Table {
         started.iter().filter_map(|known| known.tree.supervisor()).collect()
     }
 
+    /// Sets how many processes each tree may hold from now on, where its group counts; `None` is any number.
+    pub fn limit_forks(&self, limit: Option<u64>) {
+        for process in self.started.borrow().iter() {
+            process.tree.limit_processes(limit);
+        }
+    }
+
     /// Tells the end of a child that belongs into another process's tree.
     pub fn expect(&self, pid: i32) -> oneshot::Receiver<WaitResult> {
         let (sender, receiver) = oneshot::channel();

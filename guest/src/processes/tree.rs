@@ -43,6 +43,12 @@ impl Tree {
         }
     }
 
+    pub fn limit_processes(&self, limit: Option<u64>) {
+        if let Self::Group(group) = self {
+            group.limit_processes(limit);
+        }
+    }
+
     /// Sends a signal to each member once and gives how many got it.
     pub fn signal(&self, signal: i32) -> usize {
         self.pids().into_iter().filter(|pid| unsafe { libc::kill(*pid, signal) == 0 }).count()
@@ -114,9 +120,10 @@ impl Group {
         self.open(c"cgroup.procs", libc::O_WRONLY)
     }
 
-    pub fn limit_processes(&self, limit: u64) {
+    pub fn limit_processes(&self, limit: Option<u64>) {
+        let limit = limit.map_or("max".to_owned(), |limit| limit.to_string());
         // cgroup2 has the file only where the host delegated the controller.
-        let _ = self.write(c"pids.max", limit.to_string().as_bytes());
+        let _ = self.write(c"pids.max", limit.as_bytes());
     }
 
     pub fn remove(&self) -> bool {

@@ -11,7 +11,10 @@ use crate::http::error::{Answer, Code, Refusal};
 use crate::limits::survey::{self, Member};
 
 /// Past it everything is continued and the call refused: what dodges this long will dodge on.
-const STOP_MAX: Duration = Duration::from_secs(3);
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// From here on forks are refused: in gVisor a bomb makes processes faster than they are stopped, and a
+/// starved agent sees ever fewer of them. Others never get this far.
+const FORKS_HELD_AFTER: Duration = Duration::from_millis(300);
 const LOOK_WAIT_MIN: Duration = Duration::from_micros(500);
 const LOOK_WAIT_MAX: Duration = Duration::from_millis(20);
 /// What runs can fork while it is looked for: two looks must find the same processes, none running.
@@ -19,9 +22,10 @@ const CLEAN_LOOKS: u32 = 2;
 
 /// Gives the processes that this stopped; who stood already is not among them.
 pub async fn stop_all(agent: &Agent) -> Answer<Vec<Stopped>> {
+    let mut holding = Holding { agent, holds: false };
     let mut before: HashSet<i32> =
-        users(agent).iter().filter(|member| is_still(member)).map(|member| member.pid).collect();
-    let until = Instant::now() + STOP_MAX;
+        users(agent).iter().filter(|member| was_stopped(member)).map(|member| member.pid).collect();
+    let begin = Instant::now();
     let mut wait = LOOK_WAIT_MIN;
     let mut clean_looks = 0;
     let mut seen = Vec::new();
@@ -41,11 +45,37 @@ pub async fn stop_all(agent: &Agent) -> Answer<Vec<Stopped>> {
             return Ok(seen);
         }
         if clean_looks == 0 {
-            if Instant::now() >= until {
+            let taken = begin.elapsed();
+            if taken >= STOP_MAX {
                 return Err(give_up(agent, &before));
+            }
+            if taken >= FORKS_HELD_AFTER {
+                holding.begin();
             }
             sleep(wait).await;
             wait = (wait * 2).min(LOOK_WAIT_MAX);
+        }
+    }
+}
+
+/// Forks are allowed again when it goes, however that comes.
+struct Holding<'a> {
+    agent: &'a Agent,
+    holds: bool,
+}
+
+impl Holding<'_> {
+    /// At each round: new processes have new groups.
+    fn begin(&mut self) {
+        self.holds = true;
+        self.agent.processes.limit_forks(Some(0));
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        if self.holds {
+            self.agent.processes.limit_forks(self.agent.limits().processes);
         }
     }
 }
@@ -102,6 +132,15 @@ fn look(agent: &Agent, before: &mut HashSet<i32>) -> Option<Vec<Stopped>> {
         }
     }
     still.then_some(found)
+}
+
+/// Stopped by a user, whom a continue must not surprise; what only waits in the kernel is not.
+fn was_stopped(member: &Member) -> bool {
+    let by_signal = |state: u8| matches!(state, b'T' | b't');
+    match member.threads {
+        0 | 1 => by_signal(member.state),
+        _ => survey::thread_states(member.pid).into_iter().all(by_signal),
+    }
 }
 
 /// Of several threads each must stand: the first may have ended or be the only one that heard.
