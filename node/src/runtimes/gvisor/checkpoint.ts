@@ -6,6 +6,7 @@ import { askShim, statusSchema, usageSchema } from '../../host/shim.ts'
 import type { MachineImage, MachineLimits, MachineRecord } from '../driver.ts'
 import { checkImageFiles, imageFiles } from './image-files.ts'
 import { gvisorLimits } from './limits.ts'
+import { mendEpoll } from './mend-epoll.ts'
 import type { GvisorHost } from './options.ts'
 import { controlPathLacks } from './restore.ts'
 import { stateFiles } from './spec.ts'
@@ -39,6 +40,7 @@ export const checkpoint = async (
   try {
     await save(record, files, target, signal)
     await checkImageFiles(files, 'internal')
+    await mendEpoll(join(target, imageFiles[0]))
     const written = files.map(async (file) => ({ ...file, bytes: (await stat(file.path)).size }))
     return {
       kind,

@@ -24,6 +24,7 @@ conformance('simulated', () => simulatedDriver({ world }), {
       'it has no python3; its programs keep memory, see the other cases',
     'goes on with pipes, terminals and connections that were open': noKernel,
     'takes other limits in a copy': noKernel,
+    'tells a program nothing of descriptors that it gave up': noKernel,
     'saves its disk, and boots others on it': "its disk alone is given by the guest's layer",
     'refuses more open files than its limit': noKernel,
     'keeps to its share of the CPU': noKernel,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import type { Case } from '../conformance.ts'
 import type { MachineImage, MachineSpec } from '../driver.ts'
-import { type Bench, booted, type Booted } from './bench.ts'
+import { type Bench, booted, type Booted, eventually } from './bench.ts'
 import { copyOf, saveMemory, soon } from './snapshots.ts'
 
 const say = async (box: Booted, id: string, text: string, close = false): Promise<void> => {
@@ -97,6 +97,7 @@ export const memoryCases: Readonly<Record<string, Case>> = {
     for (const generation of [2, 3, 4]) {
       await using copy = await copyOf(bench, image, { generation })
       await say(copy, 'echo', `${generation} `)
+      expect((await copy.run('echo up')).stdout).toBe('up\n')
       image = await saveMemory(bench, copy)
     }
     await using last = await copyOf(bench, image, { generation: 5 })
@@ -134,6 +135,20 @@ export const memoryCases: Readonly<Record<string, Case>> = {
         code: 0,
       })
     }
+  },
+  'tells a program nothing of descriptors that it gave up': async (bench) => {
+    await using box = await bench.boot()
+    await box.start('poll', ['python3', '-u', '-c', pollThings], { stdin: 'pipe' })
+    await say(box, 'poll', 'begin\n')
+    await eventually('it has begun', async () => {
+      const { stdout } = await box.read('/v1/processes/poll/output')
+      return stdout.includes('begun')
+    })
+    const image = await saveMemory(bench, box)
+    await using copy = await copyOf(bench, image)
+    await say(copy, 'poll', 'end\n', true)
+    const { stdout, stderr } = await copy.read('/v1/processes/poll/output?follow=1')
+    expect({ stdout, stderr }).toEqual({ stdout: 'begun 5\nunknown []\n', stderr: '' })
   },
   'takes other limits in a copy': async (bench) => {
     await using box = await bench.boot()
@@ -235,4 +250,21 @@ def through(word, write, read):
 for line in sys.stdin:
     word = line.strip().encode()
     print(through(word, to_child[1], from_parent[0]), through(word, master, master), through(word, client.fileno(), client.fileno()))
+`
+
+/** Five descriptors are ready in one look; four of them are given up and closed. */
+const pollThings = `
+import os, select, sys
+epoll = select.epoll()
+sys.stdin.readline()
+pairs = [os.pipe() for _ in range(5)]
+for read, write in pairs:
+    epoll.register(read, select.EPOLLIN | select.EPOLLET)
+    os.write(write, b'x')
+print('begun', len(epoll.poll(1)))
+for read, write in pairs[1:]:
+    epoll.unregister(read)
+    os.close(read); os.close(write)
+sys.stdin.readline()
+print('unknown', [fd for fd, _ in epoll.poll(0.2) if fd != pairs[0][0]])
 `
