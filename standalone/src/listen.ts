@@ -12,6 +12,9 @@ const closeGraceMs = 2_000
 /** Streams of one HTTP/2 connection at a time, and its headers. */
 const streamsPerConnection = 256
 const headerPairs = 256
+/** What a client may have under way to us on one stream, and on one connection. */
+const streamWindowBytes = 1024 * 1024
+const connectionWindowBytes = 16 * 1024 * 1024
 
 export interface Handlers {
   /** False: not for this one; the next is asked. */
@@ -49,6 +52,7 @@ export const listen = async (
   })
   server.on('session', (session: ServerHttp2Session) => {
     sessions.add(session)
+    session.setLocalWindowSize(connectionWindowBytes)
     session.once('close', () => sessions.delete(session))
     session.on('error', () => session.destroy())
   })
@@ -77,7 +81,11 @@ const secureServer = (pair: KeyPair): Http2SecureServer =>
     allowHTTP1: true,
     http1Options: serverOptions,
     maxHeaderListPairs: headerPairs,
-    settings: { maxConcurrentStreams: streamsPerConnection, maxHeaderListSize: serverOptions.maxHeaderSize },
+    settings: {
+      maxConcurrentStreams: streamsPerConnection,
+      maxHeaderListSize: serverOptions.maxHeaderSize,
+      initialWindowSize: streamWindowBytes,
+    },
   })
 
 const serve = async (handlers: Handlers, req: IncomingMessage, res: ServerResponse): Promise<void> => {

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2'
+import { connect as connectHttp2, type ClientHttp2Session, constants } from 'node:http2'
 import { Agent } from 'node:https'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
@@ -152,6 +152,30 @@ describe('TLS of its own', () => {
     const headers = Object.fromEntries(seen.headers.map(([name, value]) => [name.toLowerCase(), value]))
     expect(headers).toMatchObject({ host: 'localhost:3000', 'x-forwarded-proto': 'https' })
     expect(JSON.stringify(seen)).not.toContain(apiKey)
+  })
+
+  it('lets go of the sandbox when a client resets its stream, read or unread', async () => {
+    const holders = async () => {
+      const { text } = await ask('GET', `/v1/sandboxes/${id}/lifecycle`)
+      const { holders: all } = JSON.parse(text) as { holders: { kind: string; name: string }[] }
+      return all.filter(({ kind }) => kind === 'connection').length
+    }
+    const headers = {
+      ':path': '/big',
+      ':authority': `${hostOf(3000)}:${port}`,
+      authorization: `Bearer ${apiKey}`,
+    }
+    const streams = Array.from({ length: 10 }, () => session.request(headers))
+    for (const stream of streams) stream.on('error', () => undefined)
+    await Promise.all(streams.map((stream) => new Promise((resolve) => stream.once('response', resolve))))
+    // Half of them read for a while, the others nothing: their windows are full.
+    for (const stream of streams.slice(5)) stream.resume()
+    await until('those that read nothing hold it', 10_000, async () =>
+      (await holders()) > 0 ? true : undefined,
+    )
+    for (const stream of streams) stream.close(constants.NGHTTP2_CANCEL)
+    await until('none holds it', 10_000, async () => ((await holders()) === 0 ? true : undefined))
+    expect((await ask('GET', '/after', { host: hostOf(3000) })).status).toBe(200)
   })
 
   it('gives a browser a cookie that only https and this name can have', async () => {

@@ -91,6 +91,9 @@ const answerOf = async (
 /** The answer itself. What breaks is cut, so that nobody takes the part for the whole. */
 const carry = async (deps: PortDeps, exchange: Exchange, answer: IncomingMessage): Promise<void> => {
   const { request, response, target, maskHost } = exchange
+  // An HTTP/2 response of Node does not tell by a property that it was closed.
+  let closed = false
+  response.once('close', () => void (closed = true))
   using silence = silenceTimer(deps.limits.silenceMs, () => void answer.destroy())
   try {
     const headers = headersOutward(answer, target, maskHost)
@@ -100,7 +103,7 @@ const carry = async (deps: PortDeps, exchange: Exchange, answer: IncomingMessage
     response.flushHeaders()
     for await (const chunk of answer) {
       silence.seen()
-      if (!response.write(chunk)) await drained(response)
+      if (!response.write(chunk) && !closed) await drained(response)
     }
     if (!answer.complete) throw new AtollError('stream_broken', 'the answer ended early')
     if (answer.rawTrailers.length > 0) response.addTrailers(pairs(answer.rawTrailers))
