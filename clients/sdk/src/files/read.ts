@@ -1,6 +1,7 @@
 import { AtollError } from '@atoll/protocol'
 import { checkedBody } from '../connection/checked-body.ts'
 import type { CallOptions, Connection } from '../connection/connection.ts'
+import { wholeBody } from '../connection/whole-body.ts'
 
 export interface ReadOptions extends CallOptions {
   readonly user?: string | undefined
@@ -16,8 +17,8 @@ export const readFile = async (
   path: string,
   options: ReadOptions,
 ): Promise<Uint8Array<ArrayBuffer>> => {
-  const stream = await readFileStream(connection, base, path, options)
-  return new Uint8Array(await new Response(stream).arrayBuffer())
+  const act = `read ${path}`
+  return await wholeBody(await ask(connection, base, path, options, act), act, options.signal)
 }
 
 export const readFileStream = async (
@@ -27,8 +28,18 @@ export const readFileStream = async (
   options: ReadOptions,
 ): Promise<ReadableStream<Uint8Array>> => {
   const act = `read ${path}`
+  return checkedBody(await ask(connection, base, path, options, act), act, options.signal)
+}
+
+const ask = (
+  connection: Connection,
+  base: string,
+  path: string,
+  options: ReadOptions,
+  act: string,
+): Promise<Response> => {
   const range = rangeOf(options, act)
-  const response = await connection.send({
+  return connection.send({
     method: 'GET',
     path: `${base}/files`,
     query: { path, user: options.user },
@@ -38,7 +49,6 @@ export const readFileStream = async (
     streamed: true,
     ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
   })
-  return checkedBody(response, act, options.signal)
 }
 
 const rangeOf = (options: ReadOptions, act: string): string | undefined => {
