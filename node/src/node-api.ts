@@ -18,7 +18,7 @@ import { hold, release } from './machines/holders.ts'
 import { changeLease } from './machines/lease.ts'
 import { explainLifecycle } from './machines/lifecycle.ts'
 import { pauseSandbox } from './machines/pause.ts'
-import { present, presentAll, recordOf } from './machines/present.ts'
+import { present, presentAdopted, presentAll, recordOf } from './machines/present.ts'
 import { resumeSandbox } from './machines/resume.ts'
 import { deleteSnapshot, listSnapshots, type SnapshotOrder, snapshotSandbox } from './machines/snapshot.ts'
 import { startSandbox } from './machines/start.ts'
@@ -38,8 +38,8 @@ export const nodeApi = (context: Context): NodeApi => {
       sandboxes: context.records.sandboxes.held().count,
     })),
     create: guard('create', async (spec: NodeSandboxSpec, signal?: AbortSignal) => {
-      await createSandbox(context, spec, signal)
-      return await shown(spec.id)
+      const isNew = await createSandbox(context, spec, signal)
+      return isNew ? presentAdopted(context, spec.id) : await shown(spec.id)
     }),
     get: guard('get', shown),
     list: guard('list', () => presentAll(context)),

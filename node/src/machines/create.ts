@@ -12,12 +12,15 @@ import { makeMachine, snapshotOf } from './make-machine.ts'
 import { isolationOf, type Runtime } from './runtimes.ts'
 import { transition } from './transition.ts'
 
-/** Creates a sandbox, once for an id and spec (invariant 13); resolves when its guest has its identity. */
+/**
+ * Creates a sandbox, once for an id and spec (invariant 13); resolves when its guest has its identity, with true
+ * where that was just now.
+ */
 export const createSandbox = async (
   context: Context,
   spec: NodeSandboxSpec,
   signal: AbortSignal | undefined,
-): Promise<void> => {
+): Promise<boolean> => {
   if (!sandboxIdSchema.safeParse(spec.id).success)
     throw new AtollError('invalid_request', `cannot create ${spec.id}: no sandbox id`)
   const hash = hashOf(spec)
@@ -25,16 +28,20 @@ export const createSandbox = async (
   if (work !== undefined) {
     if (work.hash !== hash) throw otherSpec(spec.id)
     await work.done
-    return
+    return false
   }
   const record = context.records.sandboxes.get(spec.id)
-  if (record === undefined) return await begin(context, spec, hash, signal)
+  if (record === undefined) {
+    await begin(context, spec, hash, signal)
+    return true
+  }
   if (record.specHash !== hash) throw otherSpec(spec.id)
   if (record.ended !== null) throw endedError(record, 'cannot create')
   if (record.state === 'deleting')
     throw new AtollError('state_conflict', `cannot create ${spec.id}: it is being deleted`, {
       sandboxState: 'deleting',
     })
+  return false
 }
 
 const otherSpec = (id: string): AtollError =>

@@ -32,6 +32,12 @@ export const present = async (context: Context, record: SandboxRecord): Promise<
   return shown(now, now.ended === null && now.state === record.state ? 'deleting' : now.state)
 }
 
+/** One whose guest has just taken its identity: that was the probe. */
+export const presentAdopted = (context: Context, id: string): NodeSandbox => {
+  const record = recordOf(context, id)
+  return shown(record, record.state)
+}
+
 const probed = async <State>(id: string, state: Promise<State>): Promise<State> => {
   try {
     return await state

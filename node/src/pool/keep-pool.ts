@@ -37,8 +37,12 @@ export const keepPool = (context: Context): AsyncDisposable => {
   }
   pool.wake = () => {
     isAwake = true
+    // While claims come they have the CPU: the next look is soon enough.
+    if (pool.filling !== undefined || context.closing.aborted || isBusy(context)) return
     // Not in this turn: whoever wakes it is answering someone.
-    if (pool.filling === undefined) setImmediate(look)
+    clearTimeout(timer)
+    timer = setTimeout(look, 0)
+    timer.unref()
   }
   pool.filling = recoverPool(context)
     .then(() => warm(context))
@@ -72,7 +76,11 @@ const warm = async (context: Context): Promise<void> => {
 
 /** One thing that brings the pool nearer to its size; false when there is none. */
 const step = async (context: Context): Promise<boolean> => {
-  if (await reapPool(context)) return true
+  const now = context.clock.monotonic()
+  if (now - context.pool.reapedMs > poolLimits.tickMs) {
+    if (await reapPool(context)) return true
+    context.pool.reapedMs = now
+  }
   const { memoryAvailableBytes } = await readHostRoom(context.dataFolder)
   const reserveBytes = context.options.memoryReserveBytes
   const wanted = wantedOf(context, memoryAvailableBytes < reserveBytes * 2)

@@ -81,6 +81,8 @@ export interface PoolState {
   /** When a machine was last wanted, and last filled; monotonic ms. */
   wantedMs: number
   filledMs: number
+  /** When all that nobody answers for had been freed; monotonic ms. */
+  reapedMs: number
   /** The one fill or trim under way. */
   filling: Promise<void> | undefined
   wake: () => void
@@ -95,6 +97,7 @@ export const emptyPool = (): PoolState => ({
   waiting: 0,
   wantedMs: 0,
   filledMs: 0,
+  reapedMs: 0,
   filling: undefined,
   wake: () => undefined,
 })
