@@ -71,10 +71,12 @@ pub const DNS_NAMES_PER_WINDOW: usize = 300;
 pub const DNS_NAMES_WINDOW: Duration = Duration::from_secs(60);
 /// What may stand before a wildcard's suffix, in bytes: a tunnel's payload.
 pub const DNS_WILDCARD_BYTES: usize = 100;
-/// Queries under way of all sandboxes.
-pub const DNS_UNDER_WAY: usize = 1_024;
-/// DNS connections over TCP of all sandboxes, and queries in one.
-pub const DNS_STREAMS: usize = 128;
+/// Queries under way of all sandboxes, and of one.
+pub const DNS_UNDER_WAY: usize = 4_096;
+pub const SANDBOX_DNS_UNDER_WAY: usize = 64;
+/// DNS connections over TCP of all sandboxes, of one, and queries in one connection.
+pub const DNS_STREAMS: usize = 1_024;
+pub const SANDBOX_DNS_STREAMS: usize = 8;
 pub const DNS_STREAM_QUERIES: usize = 64;
 pub const DNS_STREAM_IDLE: Duration = Duration::from_secs(10);
 /// One question to one upstream resolver, and how often each one is asked.

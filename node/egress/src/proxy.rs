@@ -8,7 +8,7 @@ use crate::tls::authority::Authority;
 use crate::tls::upstream::client_configs;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub struct Proxy {
     pub original: Arc<dyn OriginalDestination>,
@@ -20,6 +20,7 @@ pub struct Proxy {
     resolvers: RwLock<Arc<Vec<SocketAddr>>>,
     authority: RwLock<Option<Arc<Authority>>>,
     sandboxes: RwLock<HashMap<Ipv4Addr, Arc<Sandbox>>>,
+    turn: Mutex<()>,
 }
 
 impl Proxy {
@@ -38,7 +39,13 @@ impl Proxy {
             resolvers: RwLock::new(Arc::new(resolvers)),
             authority: RwLock::default(),
             sandboxes: RwLock::default(),
+            turn: Mutex::default(),
         })
+    }
+
+    /// One change of a policy at a time: versions are compared before they are set.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn floor(&self) -> Arc<Floor> {

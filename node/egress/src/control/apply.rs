@@ -55,15 +55,28 @@ impl Proxy {
     }
 
     async fn put_policy(&self, address: Ipv4Addr, document: PolicyDocument) -> Answer {
+        let version = document.version;
+        let cut = match self.swap_policy(address, document)? {
+            Some(sandbox) => self.recheck(&sandbox).await,
+            None => 0,
+        };
+        Ok(json!({ "version": version, "cut": cut }))
+    }
+
+    /// Compares and sets in one turn; None where the sandbox is new and has nothing to cut.
+    fn swap_policy(&self, address: Ipv4Addr, document: PolicyDocument) -> Result<Option<Arc<Sandbox>>, Refused> {
         let text = json!(document).to_string();
         let policy = Policy::compile(&document)
             .map_err(|problem| invalid(format!("cannot set the policy of {address}: {problem}")))?;
         let version = policy.version;
+        let _turn = self.turn();
         let Some(sandbox) = self.sandbox(address) else {
             if self.sandboxes().len() >= SANDBOXES {
                 return Err(Refused {
                     code: "limit",
-                    message: format!("the proxy holds up to {SANDBOXES} policies"),
+                    message: format!(
+                        "cannot set the policy of {address}: the proxy holds {SANDBOXES}; remove one first"
+                    ),
                 });
             }
             let configs = self.tls_configs().map_err(|message| Refused {
@@ -73,7 +86,7 @@ impl Proxy {
             let sandbox = Sandbox::new(address, Arc::new(policy), configs);
             sandbox.note_document(text);
             self.add(Arc::new(sandbox));
-            return Ok(json!({ "version": version, "cut": 0 }));
+            return Ok(None);
         };
         let in_force = sandbox.rules().policy.version;
         if version < in_force || version == in_force && !sandbox.has_document(&text) {
@@ -88,8 +101,7 @@ impl Proxy {
             sandbox.note_document(text);
             sandbox.change(Some(Arc::new(policy)), None);
         }
-        let cut = self.recheck(&sandbox).await;
-        Ok(json!({ "version": version, "cut": cut }))
+        Ok(Some(sandbox))
     }
 
     async fn remove(&self, address: Ipv4Addr) -> Value {

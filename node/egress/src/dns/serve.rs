@@ -52,14 +52,18 @@ pub async fn streams(proxy: Arc<Proxy>, listener: TcpListener) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             continue;
         };
-        let (IpAddr::V4(source), Ok(permit)) = (peer.ip(), open.clone().try_acquire_owned()) else {
-            continue;
-        };
+        let IpAddr::V4(source) = peer.ip() else { continue };
+        let Some(sandbox) = proxy.sandbox(source) else { continue };
+        let permits = (
+            open.clone().try_acquire_owned(),
+            sandbox.dns_streams.clone().try_acquire_owned(),
+        );
+        let (Ok(permit), Ok(own)) = permits else { continue };
         let proxy = proxy.clone();
         tokio::spawn(async move {
             // A stream ends with its client or a limit: nothing is owed to either.
             let _ = stream_queries(&proxy, source, stream).await;
-            drop(permit);
+            drop((permit, own));
         });
     }
 }
@@ -114,6 +118,9 @@ async fn decide(proxy: &Proxy, source: Ipv4Addr, query: Option<&Query>) -> Reply
     if !sandbox.dns().admit(Instant::now()) {
         return refuse(Reason::Limit);
     }
+    let Ok(_permit) = sandbox.dns_under_way.try_acquire() else {
+        return refuse(Reason::Limit);
+    };
     let Some(query) = query else {
         return (
             Code::FormatError,

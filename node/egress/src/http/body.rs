@@ -93,3 +93,49 @@ impl HttpBody for Rewritten {
         SizeHint::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secrets::Secrets;
+    use http::{HeaderMap, HeaderValue};
+    use serde_json::json;
+
+    /// A body of one piece, and a trailer behind it.
+    struct Trailed(Vec<Frame<Bytes>>);
+
+    impl HttpBody for Trailed {
+        type Data = Bytes;
+        type Error = Failure;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+            Poll::Ready((!self.0.is_empty()).then(|| Ok(self.0.remove(0))))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_comes_before_the_trailers_and_they_are_rewritten_too() {
+        let secrets = json!([{ "name": "key", "placeholder": "atoll_secret_key_0123456789abcdef", "value": "secret-value", "bindings": [] }]);
+        let secrets = Secrets::compile(serde_json::from_value(secrets).unwrap()).unwrap();
+        for with_trailers in [true, false] {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-echo", HeaderValue::from_static("a secret-value"));
+            let data = Frame::data(Bytes::from_static(b"secret-value and secret-"));
+            let inner = pass(Trailed(vec![data, Frame::trailers(trailers)]));
+            let collected = Rewritten::new(inner, secrets.scrubber(), with_trailers)
+                .collect()
+                .await
+                .unwrap();
+            let trailer = collected.trailers().unwrap()["x-echo"].clone();
+            assert_eq!(
+                trailer,
+                if with_trailers {
+                    "a ************"
+                } else {
+                    "a secret-value"
+                }
+            );
+            assert_eq!(collected.to_bytes(), "************ and secret-");
+        }
+    }
+}

@@ -5,6 +5,7 @@ pub mod pool;
 pub mod quota;
 pub mod recheck;
 
+use crate::limits::{SANDBOX_DNS_STREAMS, SANDBOX_DNS_UNDER_WAY};
 use crate::policy::Policy;
 use crate::secrets::Secrets;
 use live::Live;
@@ -14,6 +15,7 @@ use quota::DnsQuota;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::Semaphore;
 
 pub struct Sandbox {
     pub address: Ipv4Addr,
@@ -22,6 +24,8 @@ pub struct Sandbox {
     document: Mutex<String>,
     pins: Mutex<Pins>,
     dns: Mutex<DnsQuota>,
+    pub dns_under_way: Semaphore,
+    pub dns_streams: Arc<Semaphore>,
     pub live: Live,
     pub pool: Pool,
     pub bytes_in: AtomicU64,
@@ -49,6 +53,8 @@ impl Sandbox {
             document: Mutex::default(),
             pins: Mutex::default(),
             dns: Mutex::default(),
+            dns_under_way: Semaphore::new(SANDBOX_DNS_UNDER_WAY),
+            dns_streams: Arc::new(Semaphore::new(SANDBOX_DNS_STREAMS)),
             live: Live::default(),
             pool: Pool::new(sessions),
             bytes_in: AtomicU64::new(0),
