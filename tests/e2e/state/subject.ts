@@ -105,8 +105,13 @@ export const gvisorSubject = async (): Promise<Subject> => {
       const path = `/v1/sandboxes/${id}/processes/${keeper}`
       const record = await call<{ state: string }>(stack, 'GET', path)
       if (record.status === 404 || record.body.state !== 'running') return undefined
+      // What the log has now: the process goes on.
       const output = await open(stack, 'GET', `${path}/output`)
-      return await output.text()
+      const events = (await output.text()).split('\n').filter((line) => line !== '')
+      return events
+        .map((line) => JSON.parse(line) as { type: string; data?: string })
+        .map(({ type, data }) => (type === 'stdout' ? Buffer.from(data ?? '', 'base64').toString() : ''))
+        .join('')
     },
     pause: async (id, depth) => void (await (await connect(id)).pause({ depth })),
     resume: async (id) => void (await (await connect(id)).resume()),
