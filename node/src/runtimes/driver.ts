@@ -174,6 +174,8 @@ export interface RuntimeDriver {
    * and removed, and the answer is undefined.
    */
   recover(record: MachineRecord, signal: AbortSignal): Promise<Machine | undefined>
+  /** Makes the disk that an ended machine left in its directory survive a power cut, where there is one. */
+  keepDisk(directory: string): Promise<void>
   /** How it ended, where the host wrote that down while no daemon lived. Asked when `recover` found nothing. */
   lastExit(record: MachineRecord): Promise<MachineExit | undefined>
 }

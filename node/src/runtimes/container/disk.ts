@@ -8,11 +8,22 @@ import { containerLimits } from './limits.ts'
 /** The sandbox's disk: a sparse file that stays when the sandbox is stopped. */
 export const diskPath = (directory: string): string => join(directory, 'disk.ext4')
 
-/** Formats the disk where there is none yet. */
+/** Formats the disk where there is none yet; one that a crash of the host left mounted is mended first. */
 export const ensureDisk = async (spec: MachineSpec, signal: AbortSignal): Promise<void> => {
   const path = diskPath(spec.directory)
-  const existing = await open(path, 'r').catch(() => undefined)
-  if (existing !== undefined) return await existing.close()
+  const wasUnmounted = await isClean(path)
+  if (wasUnmounted === true) return
+  if (wasUnmounted === false) {
+    const said = await unsound(path, signal)
+    if (said === undefined) return
+    throw new AtollError(
+      'snapshot_invalid',
+      `cannot start ${spec.id}: its disk ${path} is damaged: ${said}`,
+      {
+        remedy: `mend it by e2fsck ${path}, or delete the sandbox`,
+      },
+    )
+  }
   const beside = `${path}.new`
   await rm(beside, { force: true })
   await using file = await open(beside, 'wx', 0o600)
@@ -72,26 +83,50 @@ export const copyDisk = async (from: string, to: string, signal: AbortSignal): P
 
 /** Unit of `stat`'s blocks. */
 const blockBytes = 512
+/** Of ext4: where in the file the mark of a clean unmount is, and its bit. */
+const stateOffset = 1_024 + 0x3a
+const cleanBit = 1
+
+/** False where it was mounted when the host went down; undefined where there is none. */
+const isClean = async (path: string): Promise<boolean | undefined> => {
+  await using file = await open(path, 'r').catch(() => undefined)
+  if (file === undefined) return undefined
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(2), 0, 2, stateOffset)
+  return bytesRead === 2 && (buffer.readUInt16LE() & cleanBit) !== 0
+}
+
 /** e2fsck: nothing was wrong, or all of it was mended. */
 const soundCodes = [0, 1]
 
-/**
- * Makes a copy of a mounted disk clean and proves it: counters and the mark of the mount are mended, anything worse
- * is an error and the copy is removed.
- */
-export const checkDisk = async (path: string, code: ErrorCode, signal: AbortSignal): Promise<void> => {
+/** Mends counters and the mark of the mount, and looks again; what is worse is told. */
+const unsound = async (path: string, signal: AbortSignal): Promise<string | undefined> => {
   for (const mode of ['-fp', '-fn']) {
-    const answer = await run({
+    const { exitCode, stdout, stderr } = await run({
       act: `check ${path}`,
       file: 'e2fsck',
       args: [mode, path],
       timeoutMs: containerLimits.copyTimeoutMs,
       signal,
     })
-    if (mode === '-fp' ? soundCodes.includes(answer.exitCode) : answer.exitCode === 0) continue
-    await rm(path, { force: true })
-    const said = `${answer.stdout} ${answer.stderr}`.trim().slice(-500)
-    throw new AtollError(code, `the copy ${path} of a disk is not sound: e2fsck ${mode} said: ${said}`)
+    if (mode === '-fp' ? soundCodes.includes(exitCode) : exitCode === 0) continue
+    return `e2fsck ${mode} said: ${`${stdout} ${stderr}`.trim().slice(-500)}`
+  }
+  return undefined
+}
+
+/** Makes a copy of a mounted disk clean and proves it; a copy that is not sound is removed. */
+export const checkDisk = async (path: string, code: ErrorCode, signal: AbortSignal): Promise<void> => {
+  const said = await unsound(path, signal)
+  if (said === undefined) return
+  await rm(path, { force: true })
+  throw new AtollError(code, `the copy ${path} of a disk is not sound: ${said}`)
+}
+
+/** Makes the disk of a machine that has ended survive a power cut. */
+export const keepDisk = async (directory: string): Promise<void> => {
+  for (const path of [diskPath(directory), directory]) {
+    await using file = await open(path, 'r')
+    await file.sync()
   }
 }
 

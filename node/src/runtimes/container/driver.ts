@@ -1,5 +1,6 @@
 import { lastExit } from '../../host/shimmed-machine.ts'
 import type { RuntimeDriver } from '../driver.ts'
+import { keepDisk } from './disk.ts'
 import { containerHost, type ContainerOptions } from './options.ts'
 import { probe } from './probe.ts'
 import { recover } from './recover.ts'
@@ -20,6 +21,7 @@ export const containerDriver = (options: ContainerOptions): RuntimeDriver => {
       throw noMemory(`restore ${spec.id}`)
     },
     recover: (record, signal) => recover(host, record, signal),
+    keepDisk,
     lastExit: ({ directory }) => lastExit(directory),
   }
 }

@@ -18,6 +18,8 @@ export const gvisorDriver = (options: GvisorOptions): RuntimeDriver => {
     blank: makeBlank,
     restore: (image, spec, signal) => restore(host, makeBlank, image, spec, signal),
     recover: (record, signal) => recover(host, record, signal),
+    // Its disk is a part of its memory.
+    keepDisk: async () => undefined,
     lastExit: ({ directory }) => lastExit(directory),
   }
 }

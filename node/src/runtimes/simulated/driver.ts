@@ -18,6 +18,7 @@ export const simulatedDriver = (
     blank: (spec, signal) => blank(world, clock, spec, signal),
     restore: (image, spec, signal) => restore(world, clock, image, spec, signal),
     recover: (record) => recover(world, clock, record),
+    keepDisk: async () => undefined,
     // Its machines live in memory: what is gone has left nothing behind.
     lastExit: async () => undefined,
   }

@@ -54,6 +54,7 @@ export const standstillCases: Readonly<Record<string, Case>> = {
     await using box = await bench.boot()
     await box.run('echo kept > /home/user/note')
     await box.machine.destroy(soon())
+    await bench.driver.keepDisk(box.spec.directory)
     const machine = await bench.driver.start(box.spec, soon())
     await using again = await booted(machine, box.spec, true)
     expect((await again.run('cat /home/user/note')).stdout).toBe('kept\n')
