@@ -8,6 +8,8 @@ export const gatewayLimits = {
   heartbeatMs: shared.heartbeatMs as number,
   /** Silence of a guest that should beat every 5 s, after which its stream is taken as broken. */
   guestSilenceMs: 30_000,
+  /** How long a broken stream waits to learn whether its sandbox is being paused or stopped. */
+  restSettleMs: 60_000,
   /** What is added to a guest's deadline before the node's binds. */
   nodeGraceMs: shared.nodeGraceMs as number,
   /** A JSON answer of a guest; the largest is a listing. */

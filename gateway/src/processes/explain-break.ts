@@ -1,6 +1,10 @@
-import { AtollError } from '@atoll/protocol'
+import { setTimeout as delay } from 'node:timers/promises'
+import { AtollError, type SandboxState } from '@atoll/protocol'
 import type { GuestCall } from '../call.ts'
 import { errorEvent, type ProcessEvent } from './output-events.ts'
+
+/** Between two looks at a sandbox that is on its way to rest, ms. */
+const lookAgainMs = 20
 
 const breaks: ReadonlySet<unknown> = new Set(['stream_broken', 'guest_unreachable'])
 
@@ -20,16 +24,27 @@ export const explainBreak = async function* (
 }
 
 const restOf = async (call: GuestCall): Promise<ProcessEvent | undefined> => {
-  const seen = await call.node.get(call.sandbox).catch(() => undefined)
-  if (seen === undefined || !/^(paus|stopp)/.test(seen.state)) return undefined
-  const resting = seen.state.startsWith('paus')
+  const state = await settledState(call)
+  if (state !== 'paused' && state !== 'stopped') return undefined
   return errorEvent(
     new AtollError(
       'state_conflict',
-      resting
+      state === 'paused'
         ? `the output of sandbox ${call.sandbox} ended: it was paused; resume it and follow the process again from the last offset`
         : `the output of sandbox ${call.sandbox} ended: it was stopped, and its processes with it`,
-      { sandboxState: seen.state },
+      { sandboxState: state },
     ),
   )
+}
+
+/** A pause may still fail, and then the sandbox runs on: its end is waited for, and not for ever. */
+const settledState = async (call: GuestCall): Promise<SandboxState | undefined> => {
+  const { clock, limits } = call.deps
+  const untilMs = clock.monotonic() + limits.restSettleMs
+  for (;;) {
+    const seen = await call.node.get(call.sandbox).catch(() => undefined)
+    const isOnItsWay = seen?.state === 'pausing' || seen?.state === 'stopping'
+    if (!isOnItsWay || clock.monotonic() > untilMs || call.gone.aborted) return seen?.state
+    await delay(lookAgainMs)
+  }
 }

@@ -1,3 +1,4 @@
+import { globSync, writeFileSync } from 'node:fs'
 import type { Stack } from '../../stack/start-stack.ts'
 import { until } from '../call.ts'
 import { type HostProcess, hostProcess, hostProcesses, killExactly } from '../host-processes.ts'
@@ -22,6 +23,7 @@ export const losePower = async (stack: Stack): Promise<void> => {
     // Stopped first, so that no shim has the time to write an end.
     for (const { pid } of found) stop(pid)
     for (const target of found) killExactly(target)
+    thawAll(machines)
     for (const { pid } of found)
       await until(`${pid} is gone`, 5_000, () => (hostProcess(pid) === undefined ? true : undefined))
   }
@@ -34,5 +36,14 @@ const stop = (pid: number): void => {
     process.kill(pid, 'SIGSTOP')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
+/** A frozen process dies only when it runs again, and with the kill on it already it runs no more. */
+const thawAll = (machines: readonly string[]): void => {
+  for (const machine of machines) {
+    for (const path of globSync(`/sys/fs/cgroup/**/*${machine}*/**/freezer.state`))
+      writeFileSync(path, 'THAWED')
+    for (const path of globSync(`/sys/fs/cgroup/**/*${machine}*/**/cgroup.freeze`)) writeFileSync(path, '0')
   }
 }

@@ -32,6 +32,15 @@ export const machinesInUse = (stack: Pick<Stack, 'dataFolder'>): string[] =>
      UNION SELECT machine_id FROM sandboxes WHERE machine_id IS NOT NULL AND state != 'ended'`,
   ).map(({ machineId }) => machineId)
 
+/** Every machine that a sandbox was created on, also of those that have ended, and all that some record names. */
+export const machinesEver = (stack: Pick<Stack, 'dataFolder'>): string[] => [
+  ...machinesInUse(stack),
+  ...rows<{ machineId: string }>(
+    stack,
+    "SELECT json_extract(data, '$.machine') AS machineId FROM events WHERE type = 'running' AND machineId IS NOT NULL",
+  ).map(({ machineId }) => machineId),
+]
+
 /** The id of the machine that a sandbox has now. */
 export const machineOf = (stack: Pick<Stack, 'dataFolder'>, id: string): string => {
   const machine = nodeRecord(stack, id)?.machineId
