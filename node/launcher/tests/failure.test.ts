@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { reap } from '../../src/host/launcher.ts'
 import { containerDriver } from '../../src/runtimes/container/driver.ts'
 import { gvisorDriver } from '../../src/runtimes/gvisor/driver.ts'
-import { drivers, host, launchersOf, signal, stateFolders, traces, untilGone, useDrill } from './drill.ts'
+import { drivers, host, launchersOf, signal, stateFolders, untilGone, useDrill } from './drill.ts'
 
 const runtimes = ['gvisor', 'container'] as const
 const common = { launcherPath: host.launcherPath, agentPath: host.agentPath, cgroupParent: 'atoll-test' }
@@ -30,20 +30,20 @@ describe.skipIf(host.skip !== undefined).each(runtimes)(
         code: 'runtime_unavailable',
         message: expect.stringContaining(words),
       })
-      expect(traces(spec)).toEqual([])
+      expect(await untilGone(spec)).toEqual([])
     })
 
     it('because the image is missing: says so and leaves nothing', async () => {
       const spec = await drill.spec({ imagePath: '/nonexistent.erofs' })
       await expect(drivers[runtime].start(spec, signal())).rejects.toThrow(/nonexistent\.erofs|no such file/i)
-      expect(traces(spec)).toEqual([])
+      expect(await untilGone(spec)).toEqual([])
     })
 
     it("because others may look into the sandbox's folder: refuses", async () => {
       const spec = await drill.spec()
       chmodSync(spec.directory, 0o755)
       await expect(drivers[runtime].start(spec, signal())).rejects.toThrow('mode 0700')
-      expect(traces(spec)).toEqual([])
+      expect(await untilGone(spec)).toEqual([])
     })
 
     it('because the caller gives up: leaves nothing', async () => {
@@ -86,7 +86,7 @@ describe.skipIf(host.skip !== undefined)(`a full data folder (${host.skip ?? 'ru
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8k,mode=700', 'none', spec.directory])
     try {
       await expect(drivers.gvisor.start(spec, signal())).rejects.toThrow(/ENOSPC|No space/)
-      expect(traces(spec)).toEqual([])
+      expect(await untilGone(spec)).toEqual([])
     } finally {
       execFileSync('umount', [spec.directory])
     }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AtollError } from '@atoll/protocol'
 import { describe, expect, it } from 'vitest'
-import { askHealth } from '../../src/guest/calls.ts'
+import { askHealth, guestGeneration } from '../../src/guest/calls.ts'
 import { guestConnection } from '../../src/guest/connection.ts'
 import { readExit } from '../../src/host/shim.ts'
 import type { Machine } from '../../src/runtimes/driver.ts'
@@ -59,7 +59,7 @@ describe.skipIf(host.skip !== undefined).each(['gvisor', 'container'] as const)(
         })
         const again = open(machine)
         const health = await askHealth(again, 10_000)
-        expect(health.generation).toBe(1)
+        expect(health.generation).toBe(guestGeneration)
         close(again)
       }
       expect(await machine.state(signal())).toBe('running')

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -105,6 +106,25 @@ describe.skipIf(host.skip !== undefined)(
       expect(await untilGone(spec)).toEqual([])
     })
 
+    it('finds no launcher that uses CPU while its sandbox is frozen', async () => {
+      const spec = await drill.spec()
+      await using machine = await gvisor.start(spec, signal())
+      await machine.freeze(signal())
+      const before = launchersOf(spec.directory).map(ticksOf)
+      await sleep(1_000)
+      expect(launchersOf(spec.directory).map(ticksOf)).toEqual(before)
+    })
+
+    it('finds a machine of the pool behind all others until it is claimed', async () => {
+      const spec = await drill.spec({ weight: 'background' })
+      await using machine = await gvisor.start(spec, signal())
+      expect(cpuWeight(spec.id)).toBe(weights.background)
+      await machine.resize({ weight: 'normal', cpuMillis: 500 }, signal())
+      expect(cpuWeight(spec.id)).toBe(weights.normal)
+      await machine.resize({ cpuMillis: 700 }, signal())
+      expect(cpuWeight(spec.id)).toBe(weights.normal)
+    })
+
     it('is not needed to end a frozen sandbox quickly', async () => {
       const spec = await drill.spec()
       const machine = await gvisor.start(spec, signal())
@@ -116,6 +136,24 @@ describe.skipIf(host.skip !== undefined)(
     })
   },
 )
+
+/** Ticks of 10 ms that a process has used. */
+const ticksOf = (pid: number): number => {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return Number(fields[11]) + Number(fields[12])
+}
+
+/** cgroup v1 has shares, of which 1,024 are what version 2 calls 100. */
+const isV1 = existsSync('/sys/fs/cgroup/cpu')
+const weights = isV1 ? { background: 30, normal: 1_024 } : { background: 3, normal: 100 }
+const cpuWeight = (id: string): number =>
+  Number(
+    readFileSync(
+      isV1 ? `/sys/fs/cgroup/cpu/atoll-test/${id}/cpu.shares` : `/sys/fs/cgroup/atoll-test/${id}/cpu.weight`,
+      'utf8',
+    ),
+  )
 
 const strike = (victim: string, spec: MachineSpec, runtimePid: number): void => {
   const targets =
