@@ -22,6 +22,7 @@ use crate::http::serve::reply;
 use crate::kernel::descriptor;
 use crate::limits::cpus;
 use crate::processes::process::unix_ms;
+use crate::quiesce;
 
 const ENTROPY_MAX_BYTES: usize = 4_096;
 const HOSTNAME_MAX_BYTES: usize = 63;
@@ -84,7 +85,7 @@ pub async fn call(agent: &Rc<Agent>, body: Incoming) -> Answer<Response<Response
         default_user,
         workdir: wanted.workdir,
     });
-    agent.quiesce.adopted();
+    quiesce::calls::adopted(agent);
     agent.tally.wake.notify_one();
     let identity = agent.identity.borrow();
     let identity = identity.as_ref();

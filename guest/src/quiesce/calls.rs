@@ -48,8 +48,8 @@ pub async fn quiesce(agent: &Rc<Agent>, body: Incoming) -> Answer<Response<Respo
 async fn hold(agent: Rc<Agent>, time: Duration, told: oneshot::Sender<Answer<usize>>) {
     let result = stop(&agent).await;
     if result.is_ok() {
-        agent.quiesce.request.set(agent.quiesce.request.get() + 1);
-        spawn_local(switch(agent.clone(), agent.quiesce.request.get(), time));
+        agent.quiesce.time.set(time);
+        arm(&agent);
     }
     // Nobody hears it when the session has ended; the switch then sets the processes free.
     let _ = told.send(result);
@@ -83,13 +83,27 @@ async fn stop(agent: &Agent) -> Answer<usize> {
     }
 }
 
+/// A machine with an identity may run, and the host has its time anew to say when.
+pub fn adopted(agent: &Rc<Agent>) {
+    agent.quiesce.settle();
+    if agent.quiesce.is_quiesced() {
+        arm(agent);
+    }
+}
+
+fn arm(agent: &Rc<Agent>) {
+    let quiesce = &agent.quiesce;
+    quiesce.switch.set(quiesce.switch.get() + 1);
+    spawn_local(switch(agent.clone(), quiesce.switch.get(), quiesce.time.get()));
+}
+
 /// The dead man's switch: a host that died must not leave the sandbox stopped. In a copy it does
 /// nothing until that was adopted.
-async fn switch(agent: Rc<Agent>, request: u64, time: Duration) {
+async fn switch(agent: Rc<Agent>, number: u64, time: Duration) {
     loop {
         let due = Instant::now() + time;
         sleep(time).await;
-        if agent.quiesce.request.get() != request || !agent.quiesce.is_quiesced() {
+        if agent.quiesce.switch.get() != number || !agent.quiesce.is_quiesced() {
             return;
         }
         if due.elapsed() > LATE || agent.quiesce.is_strange_copy() {

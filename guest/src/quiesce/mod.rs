@@ -9,6 +9,7 @@ mod stop;
 pub use origin::Origin;
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -21,8 +22,10 @@ pub struct Quiesce {
     state: RefCell<State>,
     /// Told at each change of the state.
     changed: Notify,
-    /// Counts the requests, so that a switch of an older one does nothing.
-    request: Cell<u64>,
+    /// The dead man's switch in force: an older one does nothing.
+    switch: Cell<u64>,
+    /// What the host gave itself when it asked last.
+    time: Cell<Duration>,
     origin: Origin,
 }
 
@@ -57,7 +60,8 @@ impl Quiesce {
         Self {
             state: RefCell::new(State::Running),
             changed: Notify::new(),
-            request: Cell::new(0),
+            switch: Cell::new(0),
+            time: Cell::new(Duration::ZERO),
             origin,
         }
     }
@@ -75,7 +79,7 @@ impl Quiesce {
     }
 
     /// From here on the machine that runs now is the one that may be continued.
-    pub fn adopted(&self) {
+    fn settle(&self) {
         if let State::Quiesced(held) = &mut *self.state.borrow_mut() {
             held.home = self.origin.sign();
         }
