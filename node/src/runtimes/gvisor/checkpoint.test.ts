@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { randomBytes, randomInt } from 'node:crypto'
+import { mkdtemp, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makeId } from '@atoll/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -8,7 +8,7 @@ import { agentImage } from '../../host/probe-boot.ts'
 import { runOk } from '../../host/run.ts'
 import { askShim } from '../../host/shim.ts'
 import { testHost } from '../../host/test-host.ts'
-import type { Machine } from '../driver.ts'
+import type { Machine, MachineSpec } from '../driver.ts'
 import { saveFault } from './checkpoint.ts'
 import { gvisorDriver } from './driver.ts'
 import { checkImageFiles, imageFiles } from './image-files.ts'
@@ -39,6 +39,22 @@ const small = async (folder: string, kind: 'tmpfs' | 'ext4', kib: number): Promi
 const unmount = (place: string) =>
   runOk({ act: 'unmount', file: 'umount', args: [place], timeoutMs: 10_000, signal: soon() })
 
+const specIn = async (folder: string, imagePath: string): Promise<MachineSpec> => ({
+  id: makeId('sbx', randomBytes(20)),
+  directory: await mkdtemp(join(folder, 'machine-')),
+  imagePath,
+  hostname: 'full',
+  limits: {
+    cpuMillis: 1_000,
+    memoryBytes: 128 * 1024 ** 2,
+    processes: 32,
+    diskBytes: 64 * 1024 ** 2,
+    openFiles: 1_024,
+  },
+  uidBase: 2_500_000_000 + 65_536 * randomInt(1, 1_000),
+  deadlineUnixMs: Date.now() + 120_000,
+})
+
 /** The call itself, without what the driver looks at before and after. */
 const rawCheckpoint = (machine: Machine, target: string): Promise<unknown> =>
   askShim(
@@ -64,29 +80,12 @@ const rawCheckpoint = (machine: Machine, target: string): Promise<unknown> =>
 
 describe.skipIf(skip !== undefined)(`a checkpoint that meets a full disk (${skip ?? 'runs'})`, () => {
   let folder = ''
+  let imagePath = ''
   let machine: Machine
   beforeAll(async () => {
     folder = await mkdtemp('/tmp/atl-')
-    const directory = join(folder, 'machine')
-    await mkdir(directory, { mode: 0o700 })
-    machine = await driver.start(
-      {
-        id: makeId('sbx', randomBytes(20)),
-        directory,
-        imagePath: await agentImage(folder, agentPath, soon()),
-        hostname: 'full',
-        limits: {
-          cpuMillis: 1_000,
-          memoryBytes: 128 * 1024 ** 2,
-          processes: 32,
-          diskBytes: 64 * 1024 ** 2,
-          openFiles: 1_024,
-        },
-        uidBase: 2_500_000_000,
-        deadlineUnixMs: Date.now() + 120_000,
-      },
-      soon(),
-    )
+    imagePath = await agentImage(folder, agentPath, soon())
+    machine = await driver.start(await specIn(folder, imagePath), soon())
   })
   afterAll(async () => {
     await machine?.destroy(soon())
@@ -122,6 +121,18 @@ describe.skipIf(skip !== undefined)(`a checkpoint that meets a full disk (${skip
     expect(await machine.state(soon())).toBe('running')
     const image = await machine.checkpoint(await mkdtemp(join(folder, 'good-')), 'memory', soon())
     await checkImageFiles(image.files, 'internal')
+  })
+
+  it('is refused at its restore when its kernel is spoilt, and leaves nothing', async () => {
+    const image = await machine.checkpoint(await mkdtemp(join(folder, 'spoilt-')), 'memory', soon())
+    const [state] = image.files
+    {
+      await using file = await open(state?.path ?? '', 'r+')
+      await file.write(randomBytes(64), 0, 64, Math.floor((state?.bytes ?? 0) / 2))
+    }
+    const spec = await specIn(folder, imagePath)
+    await expect(driver.restore(image, spec, soon())).rejects.toMatchObject({ code: 'snapshot_invalid' })
+    expect(await readdir(spec.directory)).not.toContain('shim.json')
   })
 
   it('knows from the list how long the pages are, and takes no list that was cut or spoilt', async () => {

@@ -34,8 +34,7 @@ export const checkpoint = async (
   await mkdir(target, { recursive: true, mode: 0o700 })
   if ((await readdir(target)).length > 0)
     throw new AtollError('conflict', `cannot save ${record.id} to ${target}: the folder is not empty`)
-  await refuseFrozen(record, signal)
-  await refuseFullDisk(saved, target, signal)
+  await Promise.all([refuseFrozen(record, signal), refuseFullDisk(saved, target, signal)])
   const files = imageFiles.map((name) => ({ name, path: join(target, name) }))
   try {
     await save(record, files, target, signal)

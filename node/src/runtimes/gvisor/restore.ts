@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { AtollError } from '@atoll/protocol'
 import { z } from 'zod'
 import { askShim } from '../../host/shim.ts'
@@ -74,10 +75,19 @@ export const putImage = async (machine: Machine, image: MachineImage, signal: Ab
 
 /** What runsc refuses is the image's fault, unless its gVisor came to an end of another kind. */
 const restoreFault = async (id: string, machine: Machine, error: unknown): Promise<AtollError> => {
-  const message = error instanceof Error ? error.message : String(error)
-  const ended = await Promise.race([machine.exited, waitMs(endLookMs)])
+  // What follows the first line is a dump of Go's stack.
+  const [message = ''] = (error instanceof Error ? error.message : String(error)).split('\n')
+  const ended = await Promise.race([machine.exited, sleep(endLookMs)])
   const why = ended === undefined ? message : `${message}; it ended: ${ended.cause}: ${ended.message}`
-  if (ended?.cause === 'oom' || /no space left|bad address/iu.test(message))
+  if (ended?.cause === 'oom')
+    return new AtollError(
+      'out_of_memory',
+      `cannot restore ${id}: its memory does not hold the image: ${why}`,
+      {
+        cause: error,
+      },
+    )
+  if (/no space left|bad address/iu.test(message))
     return new AtollError('host_disk_full', `cannot restore ${id}: no room for its memory or disk: ${why}`, {
       cause: error,
     })
@@ -94,10 +104,6 @@ const restoreFault = async (id: string, machine: Machine, error: unknown): Promi
 
 /** How long to look whether the runtime died of it. */
 const endLookMs = 50
-const waitMs = (ms: number): Promise<undefined> =>
-  new Promise((resolve) => {
-    setTimeout(() => resolve(undefined), ms).unref()
-  })
 
 /** The command line of runsc has no blank that takes an image later; only the socket has. */
 export const controlPathLacks = (act: string): AtollError =>
