@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { deleteSandbox, run, until } from './call.ts'
 import { type Drill, realRuntimes, startDrill } from './drill.ts'
 import { residentBytes, resetPeak } from './host-processes.ts'
-import { askShim, machineParts } from './machine-parts.ts'
+import { askShim, machineFolder, machineParts } from './machine-parts.ts'
 
 const fileBytes = 1024 ** 3
 const full = process.env['ATOLL_DRILL_FULL'] === '1'
@@ -73,7 +73,7 @@ describe('one GiB', () => {
         daemon: residentBytes(stack.pid).peak - before.daemon,
         shim: residentBytes(shim.pid).peak - before.shim,
       }
-      const usage = await askShim(`${stack.dataFolder}/sandboxes/${sandbox.id}`, { do: 'usage' })
+      const usage = await askShim(machineFolder(stack, sandbox.id), { do: 'usage' })
       console.log(
         `1 GiB (${runtime}): up ${rate(upMs)}, down ${rate(downMs)} MiB/s; daemon +${mib(grew.daemon)}, ` +
           `shim +${mib(grew.shim)} MiB; sandbox peak ${mib(Number(usage['memoryPeakBytes']))} MiB`,

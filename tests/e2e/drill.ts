@@ -1,4 +1,6 @@
+import { join } from 'node:path'
 import { startStack, type Stack, type StackOptions } from '../stack/start-stack.ts'
+import { machinesEver, savedImages } from './state/machine-of.ts'
 import { call, expectStatus } from './call.ts'
 import { type HostTraces, settledDifference, takeTraces } from './host-traces.ts'
 
@@ -25,14 +27,23 @@ export const startDrill = async (options: StackOptions = {}): Promise<Drill> => 
   const stack = await startStack({ ...options, args: ['--pool', '0', ...(options.args ?? [])] })
   await untilProbed(stack)
   const made = new Set<string>()
-  const take = (): HostTraces =>
-    takeTraces({ dataFolder: stack.dataFolder, daemonPid: stack.pid, sandboxes: made })
+  const take = (): HostTraces => {
+    const traces = takeTraces({ dataFolder: stack.dataFolder, daemonPid: stack.pid, sandboxes: made })
+    // A template's saved state is made at its first use and kept, like its image.
+    const kept = savedImages(stack).flatMap(({ owner, digest }) =>
+      owner === 'template' ? [join('snapshots', digest)] : [],
+    )
+    return {
+      ...traces,
+      files: traces.files.filter((path) => !kept.some((folder) => path.startsWith(folder))),
+    }
+  }
   const before = take()
   return {
     stack,
     made,
     difference: async () => {
-      for (const id of await allSandboxes(stack)) made.add(id)
+      for (const id of [...(await allSandboxes(stack)), ...machinesEver(stack)]) made.add(id)
       return await settledDifference(before, take)
     },
     clean: async () => {

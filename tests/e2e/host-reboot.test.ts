@@ -6,7 +6,8 @@ import { call, createSandbox, getSandbox, run, until } from './call.ts'
 import { type Drill, small, startDrill } from './drill.ts'
 import { hostProcess } from './host-processes.ts'
 import { removeCgroups } from './host-traces.ts'
-import { killAll, machineParts } from './machine-parts.ts'
+import { killAll, machineFolder, machineParts } from './machine-parts.ts'
+import { machineOf } from './state/machine-of.ts'
 
 /**
  * A reboot as far as it can be had without one: every process of ours dies at one instant, cgroups and what is
@@ -38,9 +39,9 @@ describe('a reboot of the host', () => {
       killAll(all)
       for (const { pid } of all)
         await until(`${pid} is gone`, 5_000, () => (hostProcess(pid) === undefined ? true : undefined))
-      await removeCgroups(sandbox.id)
+      await removeCgroups(machineOf(stack, sandbox.id))
       // The shim had no time to write an end, as in a power cut.
-      expect(existsSync(join(stack.dataFolder, 'sandboxes', sandbox.id, 'exit.json'))).toBe(false)
+      expect(existsSync(join(machineFolder(stack, sandbox.id), 'exit.json'))).toBe(false)
 
       const bootId = join(folder, `boot-id-${runtime}`)
       writeFileSync(bootId, `${randomUUID()}\n`)

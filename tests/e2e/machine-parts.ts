@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import type { Stack } from '../stack/start-stack.ts'
 import { until } from './call.ts'
+import { nodeRecord } from './state/machine-of.ts'
 import { type HostProcess, hostProcess, hostProcesses, killExactly } from './host-processes.ts'
 
 /** Longest answer that is taken from a shim, bytes: as long as the protocol's own lines. */
@@ -16,14 +17,14 @@ export interface MachineParts {
   readonly runtime: HostProcess
 }
 
-/** Finds them: the shim says itself who its spare and its runtime are. */
+/** Finds them, by the id of a sandbox or of its machine: the shim says itself who its spare and its runtime are. */
 export const machineParts = async (
   stack: Pick<Stack, 'dataFolder'>,
   id: string,
   timeoutMs = 10_000,
 ): Promise<MachineParts> => {
-  const folder = join(stack.dataFolder, 'sandboxes', id)
   return await until(`${id} has a shim, a spare and a runtime`, timeoutMs, async () => {
+    const folder = machineFolder(stack, id)
     const status = await askShim(folder, { do: 'status' }).catch(() => undefined)
     if (status === undefined) return undefined
     const record = JSON.parse(readFileSync(join(folder, 'shim.json'), 'utf8')) as Record<string, unknown>
@@ -35,6 +36,10 @@ export const machineParts = async (
       : { shim, spare, runtime }
   })
 }
+
+/** Where the machine of a sandbox has its sockets and records; its own id names it as well. */
+export const machineFolder = (stack: Pick<Stack, 'dataFolder'>, id: string): string =>
+  join(stack.dataFolder, 'sandboxes', nodeRecord(stack, id)?.machineId ?? id)
 
 /** Launchers and shims of a stack, told by its folder in the command line. */
 export const launchersOf = (stack: Pick<Stack, 'dataFolder'>): HostProcess[] =>

@@ -5,6 +5,7 @@ import { beforeAll, expect, it } from 'vitest'
 import type { Sandbox } from '@atoll/sdk'
 import { attackEach } from './battery.ts'
 import { daemonResidentBytes } from './host-memory.ts'
+import { sandboxFolder } from './sandbox-folder.ts'
 
 const mib = 1024 * 1024
 /** What one stream may cost the daemon at most, whatever the sandbox says: buffers of all hops and GC slack. */
@@ -69,7 +70,7 @@ attackEach('output', ({ create, stack }) => {
       user: 'root',
       timeoutMs: 30_000,
     })
-    const folder = join(stack().dataFolder, 'sandboxes', sandbox.id)
+    const folder = sandboxFolder(stack(), sandbox.id)
     const logs = readdirSync(folder).filter((name) => name.endsWith('.log'))
     for (const name of logs) expect(statSync(join(folder, name)).size).toBeLessThanOrEqual(mib)
   }, 60_000)

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { machineFolder } from '../e2e/machine-parts.ts'
 import type { Stack } from '../stack/start-stack.ts'
 
-/** Where a sandbox's sockets and records lie on the host. */
-export const sandboxFolder = (stack: Stack, id: string): string => join(stack.dataFolder, 'sandboxes', id)
+/** Where a sandbox's sockets and records lie on the host: in the folder of its machine. */
+export const sandboxFolder = (stack: Stack, id: string): string => machineFolder(stack, id)
 
 /** Host pids of a sandbox, as the shim wrote them down. */
 export const pidsOf = (

@@ -118,7 +118,7 @@ const run = async (
       idleSinceMs: context.clock.now(),
       timings: { queueMs, ...timings, totalMs: round(context.clock.monotonic() - began) },
     },
-    { type: 'running', data: { timings } },
+    { type: 'running', data: { timings, machine: machineId } },
   )
   context.live.set(spec.id, live)
   watchExit(context, live)
