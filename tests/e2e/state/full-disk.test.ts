@@ -10,9 +10,9 @@ import { type Drill, livingSandboxes, startDrill } from '../drill.ts'
 import { heldInMemory, holdInMemory } from './held-in-memory.ts'
 import { orphans } from './orphans.ts'
 
-/** Room for the template's image and a small sandbox, and not for one that holds so much memory. */
-const roomMib = 64
-const heldMib = 200
+/** Room for a small sandbox with what the runtime keeps free beside it, and not for one that holds so much memory. */
+const roomMib = 160
+const heldMib = 300
 
 const fillMemory = `
 import os, time

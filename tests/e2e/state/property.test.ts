@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { randomFrom } from '../drill.ts'
-import { gvisorSubject, simulatedSubject } from './subject.ts'
+import { gvisorSubject, simulatedSubject, type Subject } from './subject.ts'
 import { randomWalk } from './walk.ts'
 
 const full = process.env['ATOLL_DRILL_FULL'] === '1'
@@ -22,3 +22,42 @@ it.each([
   },
   900_000,
 )
+
+/** Twins of the subject that do what must never happen: the walk has to tell. */
+const liars: Record<string, (subject: Subject) => Subject> = {
+  'loses a write': (subject) => {
+    let writes = 0
+    return {
+      ...subject,
+      write: async (...given) => {
+        if (++writes !== 8) await subject.write(...given)
+      },
+      [Symbol.asyncDispose]: () => subject[Symbol.asyncDispose](),
+    }
+  },
+  'keeps the memory of what was stopped': (subject) => ({
+    ...subject,
+    stop: (id) => subject.pause(id, 'stored'),
+    start: (id) => subject.resume(id),
+    [Symbol.asyncDispose]: () => subject[Symbol.asyncDispose](),
+  }),
+  'boots what was stored': (subject) => ({
+    ...subject,
+    pause: async (id, depth) => {
+      await subject.pause(id, depth)
+      if (depth === 'frozen') return
+      await subject.resume(id)
+      await subject.stop(id)
+      await subject.start(id)
+    },
+    [Symbol.asyncDispose]: () => subject[Symbol.asyncDispose](),
+  }),
+}
+
+it.each(Object.keys(liars))('a subject that %s is found out', async (name) => {
+  await using subject = await simulatedSubject()
+  const liar = liars[name]?.(subject) ?? subject
+  await expect(randomWalk(liar, randomFrom(7), 100)).rejects.toMatchObject({
+    cause: { name: 'AssertionError' },
+  })
+})

@@ -46,9 +46,9 @@ export const randomWalk = async (
     boxes.push(box)
     return box
   }
+  /** Before a call, which brings a paused one back by itself. */
   const awake = async (box: Box): Promise<void> => {
     if (box.rest === 'stopped') await start(box)
-    // Any call brings a paused one back by itself.
     if (box.rest === 'stored') box.generation++
     box.rest = 'running'
   }
@@ -83,8 +83,8 @@ export const randomWalk = async (
       box.files.set(name, text)
     },
     hold: async (box) => {
+      if (box.word !== undefined) return await check(box)
       await awake(box)
-      if (box.word !== undefined) return
       const held = word()
       await subject.hold(box.id, held)
       box.word = held
@@ -121,7 +121,7 @@ export const randomWalk = async (
       const oldest = saved.length >= mostSaved ? saved.shift() : undefined
       if (oldest !== undefined) await subject.forget(oldest.id)
       const kind = random() < 0.5 ? 'memory' : 'disk'
-      if (kind === 'disk' || box.rest === 'stopped') await awake(box)
+      if (kind === 'disk' || box.rest === 'stopped') await acts['resume']?.(box)
       const id = await subject.snapshot(box.id, kind)
       saved.push({ id, kind, files: new Map(box.files), word: kind === 'memory' ? box.word : undefined })
     },
@@ -134,6 +134,7 @@ export const randomWalk = async (
     killWithin: async (box) => {
       if (subject.crashWithin === undefined) return await subject.crash()
       await awake(box)
+      await subject.resume(box.id)
       const depth = random() < 0.5 ? 'frozen' : 'stored'
       await subject.crashWithin(() => subject.pause(box.id, depth), random() * withinMs)
       const { state } = await subject.look(box.id)
