@@ -139,8 +139,8 @@ while True:
     const stream = agent.session.request({ ':method': 'POST', ':path': '/v1/quiesce', ':authority': 'guest' })
     stream.on('error', () => {})
     stream.end(JSON.stringify({ forMs: 60_000 }))
-    // Answered in order: the agent has the request then.
-    await new Promise<void>((resolve) => void agent.session.ping(() => resolve()))
+    // Calls begin in order: when the later one is answered, the earlier one is under way.
+    await health()
     await agent.reopen()
     await expect.poll(async () => (await health()).quiesced).toBe(true)
     expect((await proceed()).continued).toBeGreaterThanOrEqual(1)
