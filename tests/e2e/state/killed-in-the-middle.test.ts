@@ -1,12 +1,14 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ForkResult, Sandbox } from '@atoll/protocol'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call, createSandbox, getSandbox, until } from '../call.ts'
 import { type Drill, livingSandboxes, small, startDrill } from '../drill.ts'
-import { killExactly } from '../host-processes.ts'
-import { machineParts } from '../machine-parts.ts'
+import { hostProcess, killExactly } from '../host-processes.ts'
+import { askShim, machineParts } from '../machine-parts.ts'
 import { heldInMemory, holdInMemory } from './held-in-memory.ts'
-import { machineOf } from './machine-of.ts'
+import { machineOf, nodeRecord } from './machine-of.ts'
 import { orphans } from './orphans.ts'
 
 const verbs = ['pause frozen', 'pause stored', 'resume frozen', 'resume stored', 'fork', 'snapshot'] as const
@@ -124,6 +126,42 @@ describe('kill -9 in the middle, on gvisor', () => {
       const forked = answer?.body as Partial<ForkResult> | undefined
       for (const child of forked?.children ?? [])
         if (child.ok) expect((await getSandbox(stack, child.sandbox.id)).state).toBe('running')
+    },
+    120_000,
+  )
+
+  /** Kills the runtime of every machine of the stack but one: those of the pool, and those just made. */
+  const killOtherRuntimes = async (spared: string | null): Promise<void> => {
+    const folder = join(drill.stack.dataFolder, 'sandboxes')
+    const others = readdirSync(folder).filter((machine) => machine !== spared)
+    await Promise.all(
+      others.map(async (machine) => {
+        const status = await askShim(join(folder, machine), { do: 'status' }).catch(() => undefined)
+        const runtime = hostProcess(Number(status?.['runtimePid'] ?? 0))
+        if (runtime !== undefined) killExactly(runtime)
+      }),
+    )
+  }
+
+  it.each(cases.filter(({ verb }) => verb === 'resume stored' || verb === 'fork'))(
+    'of the machines that are being made, $afterMs ms into $verb: the next try is as good as ever',
+    async ({ verb, afterMs }) => {
+      const { stack } = drill
+      const { id, held } = await prepare(verb)
+      const first = begin(verb, id)
+      await delay(afterMs)
+      await killOtherRuntimes(nodeRecord(stack, id)?.machineId ?? null)
+      const answer = await first
+      expect(answer).toBeDefined()
+      const { state, ended } = await getSandbox(stack, id)
+      // Only a resume that was through could have been hit as the sandbox's own machine.
+      if (state === 'ended') expect([verb, ended?.cause]).toEqual(['resume stored', 'fault'])
+      else
+        await until('the next try brings it back', 20_000, async () =>
+          (await heldInMemory(stack, id).catch(() => undefined)) === held ? true : undefined,
+        )
+      for (const child of (answer?.body as Partial<ForkResult>)?.children ?? [])
+        if (!child.ok) expect((await getSandbox(stack, child.id)).ended?.cause).toBe('create_failed')
     },
     120_000,
   )

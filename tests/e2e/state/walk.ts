@@ -128,7 +128,9 @@ export const randomWalk = async (
     create: async () => {
       await room()
       const from = pick(saved)
-      await check(await add(await subject.create(from?.id), from?.files ?? new Map(), from?.word))
+      const box = await add(await subject.create(from?.id), from?.files ?? new Map(), from?.word)
+      await check(box)
+      await acts['hold']?.(box)
     },
     kill: () => subject.crash(),
     killWithin: async (box) => {
@@ -163,7 +165,7 @@ export const randomWalk = async (
       if (found !== undefined) box.files.set('torn', found)
     },
   }
-  const names = ['write', 'write', 'write', 'hold', 'hold', ...Object.keys(acts)]
+  const names = ['write', 'write', 'hold', 'freeze', 'store', 'store', ...Object.keys(acts)]
   await acts['create']?.(await add(await subject.create(undefined), new Map(), undefined))
   for (let cycle = 0; cycle < cycles; cycle++) {
     const name = pick(names) ?? 'write'
@@ -171,8 +173,8 @@ export const randomWalk = async (
     counts[name] = (counts[name] ?? 0) + 1
     try {
       await acts[name]?.(box)
-      const seen = pick(boxes)
-      if (seen !== undefined && random() < 0.5) await check(seen)
+      const seen = random() < 0.5 && boxes.includes(box) ? box : pick(boxes)
+      if (seen !== undefined && random() < 0.6) await check(seen)
     } catch (error) {
       throw new Error(`cycle ${cycle}, ${name} of ${box.id} (${box.rest})`, { cause: error })
     }
