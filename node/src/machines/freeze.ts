@@ -30,9 +30,8 @@ export const freeze = async (context: Context, record: SandboxRecord, by: string
   const signal = AbortSignal.timeout(machineLimits.probeMs)
   stand(live, true)
   try {
-    await live.machine.freeze(signal)
     // A frozen one has no end of its own.
-    await live.machine.setDeadline(null, 'freeze', signal)
+    await Promise.all([live.machine.freeze(signal), live.machine.setDeadline(null, 'freeze', signal)])
     settleFrozen(context, record, { by, sinceMs: context.clock.now() })
   } catch (error) {
     await thawAgain(context, record, live)
@@ -57,9 +56,8 @@ export const settleFrozen = (
 export const thaw = async (context: Context, record: SandboxRecord, live: Live): Promise<void> => {
   const { unixMs, action } = hostDeadlineOf(record.lease)
   const signal = AbortSignal.timeout(machineLimits.probeMs)
-  // The deadline first: a thawed machine without one would outlive a daemon that dies here.
-  await live.machine.setDeadline(unixMs, action, signal)
-  await live.machine.thaw(signal)
+  // Together: a daemon that dies between the two freezes it again when it is back, as its record says.
+  await Promise.all([live.machine.thaw(signal), live.machine.setDeadline(unixMs, action, signal)])
 }
 
 const thawAgain = async (context: Context, record: SandboxRecord, live: Live): Promise<void> => {

@@ -47,17 +47,21 @@ const deadly = () => {
     }
   const machine = (inner: Machine): Machine => ({
     ...inner,
-    freeze: step('freeze', inner.freeze),
-    thaw: step('thaw', inner.thaw),
-    setDeadline: step('setDeadline', inner.setDeadline),
-    checkpoint: step('checkpoint', inner.checkpoint),
-    destroy: step('destroy', inner.destroy),
-    connectGuest: step('connectGuest', inner.connectGuest),
+    freeze: step('freeze', (signal: AbortSignal) => inner.freeze(signal)),
+    thaw: step('thaw', (signal: AbortSignal) => inner.thaw(signal)),
+    setDeadline: step('setDeadline', (...given: Parameters<Machine['setDeadline']>) =>
+      inner.setDeadline(...given),
+    ),
+    checkpoint: step('checkpoint', (...given: Parameters<Machine['checkpoint']>) =>
+      inner.checkpoint(...given),
+    ),
+    destroy: step('destroy', (signal: AbortSignal) => inner.destroy(signal)),
+    connectGuest: step('connectGuest', (signal: AbortSignal) => inner.connectGuest(signal)),
   })
   const blank = (inner: Blank): Blank => ({
     ...inner,
     record: inner.record,
-    destroy: step('destroy', inner.destroy),
+    destroy: step('destroy', (signal: AbortSignal) => inner.destroy(signal)),
     restore: step('restore', async (image, signal) => machine(await inner.restore(image, signal))),
   })
   return {

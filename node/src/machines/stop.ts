@@ -37,7 +37,7 @@ export const stopSandbox = (context: Context, id: string, by: string): Promise<v
       )
       if (capabilities.diskSnapshot === 'guest')
         await saveDisk(context, record, stopping, { driver, capabilities }, by, signal)
-      else await keepDisk(context, stopping, by)
+      else await keepDisk(context, stopping, by, signal)
     },
   )
 
@@ -50,8 +50,26 @@ const stopRefused = ({ id, state }: SandboxRecord): AtollError =>
   })
 
 /** The disk is a file of the machine's folder, which stays. A teardown cannot be taken back half-way. */
-const keepDisk = async (context: Context, record: SandboxRecord, by: string): Promise<void> => {
+const keepDisk = async (
+  context: Context,
+  record: SandboxRecord,
+  by: string,
+  signal: AbortSignal,
+): Promise<void> => {
   const live = context.live.get(record.id)
+  if (live !== undefined) {
+    stand(live, true)
+    try {
+      await run(context, record, live, signal)
+      await endProcesses(context, live, signal)
+    } catch (error) {
+      // The disk is kept whatever its processes do; a guest that does not answer must not hold up its end.
+      context.logger.warn(
+        { sandbox: record.id, err: error },
+        'processes could not be asked to end; they are killed',
+      )
+    }
+  }
   live?.guest.close(stoppedError(record.id))
   await live?.machine.destroy(AbortSignal.timeout(machineLimits.teardownMs))
   context.live.delete(record.id)
