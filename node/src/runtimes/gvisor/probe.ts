@@ -2,6 +2,7 @@ import { AtollError } from '@atoll/protocol'
 import { probeBoot } from '../../host/probe-boot.ts'
 import { run } from '../../host/run.ts'
 import type { Capabilities } from '../driver.ts'
+import { gvisorLimits } from './limits.ts'
 import { type GvisorHost, type Platform, runscBuild, versionOf } from './options.ts'
 import { start } from './start.ts'
 
@@ -80,6 +81,7 @@ const capabilitiesOf = (host: GvisorHost): Capabilities => ({
     'An out-of-memory kill by the host ends the whole sandbox; the agent ends the biggest process before that.',
     'No io_uring, pidfd_open, openat2, copy_file_range, landlock, fanotify, nor Docker inside.',
     'No network but loopback yet.',
+    `The number of CPUs is fixed in an image: one from a template shows at most ${gvisorLimits.usualKernelCpus}, whatever was asked for.`,
     'Forks and snapshots do not share memory with each other: each has its own copy.',
   ],
 })
