@@ -5,7 +5,10 @@ import type { Context } from './context.ts'
 import { endedError } from './end.ts'
 import { machineLimits } from './limits.ts'
 
-/** A client's lease: holds the sandbox for a time, whether or not the client is connected. */
+/**
+ * A client's lease: holds the sandbox for a time, whether or not the client is connected. A paused one is neither
+ * resumed nor kept from disk by it.
+ */
 export const hold = (context: Context, record: SandboxRecord, name: string, ttlMs: number): Holder => {
   if (record.ended !== null || record.state === 'deleting') throw endedError(record, 'cannot hold')
   if (!Number.isSafeInteger(ttlMs) || ttlMs < 1 || ttlMs > machineLimits.leaseTtlMs)

@@ -146,7 +146,8 @@ export const randomWalk = async (
       if (subject.crashWithin === undefined) return await subject.crash()
       await acts['store']?.(box)
       await subject.crashWithin(() => subject.resume(box.id), random() * withinMs)
-      await awake(box)
+      // It came back by that resume, or does so by this call.
+      await check(box)
     },
     killWriting: async (box) => {
       if (subject.crashWithin === undefined) return await subject.crash()
