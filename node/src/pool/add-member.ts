@@ -12,6 +12,8 @@ export const addMember = async (
 ): Promise<void> => {
   const { machine, machineId } = unclaimed
   const usage = await machine.usage(signal).catch(() => undefined)
+  // Frozen it takes nothing; at its claim it must not begin with the share of a fill.
+  await machine.resize({ weight: 'normal' }, signal)
   await machine.freeze(signal)
   signal.throwIfAborted()
   settleMachine(context, machineId, 'ready', machine.record)
