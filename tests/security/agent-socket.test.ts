@@ -108,7 +108,7 @@ attackEach('agent and shim sockets', ({ create, stack }) => {
   it('negative twin: root of the host is answered by both', async () => {
     expect(await request(`${folder}/shim.sock`, '{"do":"status"}\n')).toContain('"ok":true')
     const health = await healthOver(`${folder}/agent.sock`)
-    expect(health).toContain('"generation":1')
+    expect(health).toContain('"generation":2')
     await alive()
   })
 
