@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { runningDaemon, startTimeOf } from '../lock-folder.ts'
 import { type Check, ok, warning } from './check.ts'
 
-/** Folders of sandboxes whose shim is gone while no daemon runs to clear them, and folders without a record. */
+/** Folders of machines whose shim is gone while no daemon runs to clear them, and folders without a record. */
 export const checkLeftovers =
   (folder: string): Check =>
   async () => {
@@ -14,10 +14,10 @@ export const checkLeftovers =
     const dead = names.filter((name) => !shimLives(join(sandboxes, name)))
     const unknown = names.filter((name) => !recorded(folder).has(name))
     if (dead.length === 0 && unknown.length === 0)
-      return ok('leftovers', `none; ${names.length} sandboxes run`)
+      return ok('leftovers', `none; ${names.length} machines of sandboxes and of the pool`)
     if (runningDaemon(resolve(folder)) !== undefined)
       return ok('leftovers', `${dead.length} ended or stopped sandboxes are with the running daemon`)
-    const detail = `${dead.length} sandboxes without a process, ${unknown.length} without a record`
+    const detail = `${dead.length} machines without a process, ${unknown.length} without a record`
     return warning(
       'leftovers',
       `${detail}: the next start removes what is positively ours`,
@@ -41,9 +41,15 @@ const recorded = (folder: string): ReadonlySet<string> => {
   if (!existsSync(path)) return new Set()
   const db = new DatabaseSync(path, { readOnly: true })
   try {
+    const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version'])
+    // Before version 2 a sandbox's folder had the sandbox's own id.
+    const folders =
+      version < 2
+        ? 'SELECT id FROM sandboxes'
+        : 'SELECT machine_id AS id FROM sandboxes UNION SELECT machine_id FROM pool'
     return new Set(
       db
-        .prepare('SELECT id FROM sandboxes')
+        .prepare(folders)
         .all()
         .map((row) => String(row['id'])),
     )
