@@ -112,6 +112,7 @@ pub async fn http(tls: Option<Arc<ServerConfig>>) -> Server {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             connections.fetch_add(1, Ordering::SeqCst);
+            stream.set_nodelay(true).unwrap();
             tokio::spawn(connection(stream, tls.clone(), seen.clone()));
         }
     });
