@@ -8,6 +8,7 @@ import type { Context, Live } from './context.ts'
 import { machineLimits } from './limits.ts'
 import { reportReach } from './reach.ts'
 import { directoryOf } from './sandbox-directory.ts'
+import { runStartCommand } from './start-command.ts'
 
 /** Bytes of entropy that a guest gets of its own (invariant 12). */
 const entropyBytes = 64
@@ -56,6 +57,8 @@ export const boot = async (
   signal.throwIfAborted()
   await adopt(context, live.guest, record, 'create')
   stage('adoptMs')
+  await runStartCommand(live.guest, record.spec, signal)
+  stage('readyMs')
   signal.throwIfAborted()
   stack.move()
   for (const [name, ms] of Object.entries(machine.timings)) timings[`machine.${name}`] = round(ms)

@@ -4,6 +4,7 @@ import type { SandboxRecord } from '../records/sandboxes.ts'
 import type { Context } from './context.ts'
 import { endedError } from './end.ts'
 import { machineLimits } from './limits.ts'
+import { startProcessId } from './start-command.ts'
 
 /**
  * A client's lease: holds the sandbox for a time, whether or not the client is connected. A paused one is neither
@@ -54,6 +55,7 @@ export const askGuestUse = async (
   const holders: Holder[] = []
   let lastEndMs = 0
   for (const process of processes) {
+    if (process.id === startProcessId) continue
     // The guest's times are its word: never later than now.
     if (process.exit === null)
       holders.push({

@@ -52,6 +52,8 @@ export const machineLimits = {
   storeRetryMs: 60_000,
   /** Between two looks at the host's memory for machines that stand frozen, ms. */
   pressureEveryMs: 2_000,
+  /** Between two runs of a template's ready command, ms. */
+  readyEveryMs: 100,
   tickMinMs: 20,
   tickMaxMs: 1_000,
 } as const

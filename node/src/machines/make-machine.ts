@@ -11,10 +11,11 @@ import { adopt, hostDeadlineOf, machineLimitsOf, round } from './boot.ts'
 import type { Obtained, Prepare } from './claim.ts'
 import type { Context } from './context.ts'
 import { machineLimits } from './limits.ts'
-import { obtainMachine } from './obtain.ts'
+import { obtainMachine, type ObtainPlan } from './obtain.ts'
 import { openImage } from './open-image.ts'
 import { restoreMachine } from './restore-machine.ts'
 import type { Runtime } from './runtimes.ts'
+import { runStartCommand } from './start-command.ts'
 
 /** The sandbox that a machine is made for. */
 export type Owner = Pick<SandboxRecord, 'id' | 'spec' | 'lease' | 'generation'>
@@ -28,18 +29,39 @@ export const makeMachine = async (
   signal: AbortSignal,
 ): Promise<Obtained> => {
   const adopting = adoption(context, owner)
-  if (snapshot === undefined) return await obtainMachine(context, wanted(runtime, owner), adopting, signal)
+  const obtain = async (plan: ObtainPlan, prepare: Prepare): Promise<Obtained> =>
+    await started(context, owner, await obtainMachine(context, plan, prepare, signal), signal)
+  if (snapshot === undefined) return await obtain(wanted(runtime, owner), adopting)
   await using opened = await openFor(context, runtime, snapshot, signal)
   if (snapshot.kind === 'memory') return await fromMemory(context, runtime, owner, opened, signal)
   if (runtime.capabilities.diskSnapshot === 'host')
-    return await obtainMachine(context, { ...wanted(runtime, owner), disk: opened.image }, adopting, signal)
+    return await obtain({ ...wanted(runtime, owner), disk: opened.image }, adopting)
   const prepare: Prepare = async (unclaimed, timings) => {
     const began = context.clock.monotonic()
     await layLayer(unclaimed.guest, opened.image, signal)
     timings['layerMs'] = round(context.clock.monotonic() - began)
     await adopting(unclaimed, timings)
   }
-  return await obtainMachine(context, wanted(runtime, owner), prepare, signal)
+  return await obtain(wanted(runtime, owner), prepare)
+}
+
+/** A guest that begins anew starts what its template says; one whose memory came back has it running. */
+const started = async (
+  context: Context,
+  { spec }: Owner,
+  obtained: Obtained,
+  signal: AbortSignal,
+): Promise<Obtained> => {
+  if (spec.start === null && spec.ready === null) return obtained
+  const { unclaimed, timings } = obtained
+  const began = context.clock.monotonic()
+  try {
+    await runStartCommand(unclaimed.guest, spec, signal)
+  } catch (error) {
+    await unclaimed[Symbol.asyncDispose]()
+    throw error
+  }
+  return { unclaimed, timings: { ...timings, readyMs: round(context.clock.monotonic() - began) } }
 }
 
 const wanted = (runtime: Runtime, { id, spec, lease }: Owner) => ({

@@ -37,6 +37,8 @@ export const openBuildSandbox =
       env: {},
       user: 'root',
       workdir: '/',
+      start: null,
+      ready: null,
       limits: buildLimits,
       lease: {
         expiresAtMs: node.clock.now() + limits.timeoutDefaultMs * 2,

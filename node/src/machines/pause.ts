@@ -5,6 +5,7 @@ import type { Context } from './context.ts'
 import { freeze, liveOfRecord, stand } from './freeze.ts'
 import { inLine } from './line.ts'
 import { machineLimits } from './limits.ts'
+import type { Occasion } from './occasion.ts'
 import { backToFormer, putAside, run, type Settled } from './put-aside.ts'
 import { releaseMachine } from './release-machine.ts'
 import type { Runtime } from './runtimes.ts'
@@ -16,14 +17,33 @@ import { transition } from './transition.ts'
  * by then, and its machine is gone. On failure it runs on. Repeatable, and a frozen one can be stored.
  */
 export const pauseSandbox = (context: Context, id: string, depth: PauseDepth, by: string): Promise<void> =>
+  pause(context, id, depth, by, undefined)
+
+/** Pauses it for a reason of the node's own, unless that has gone by the time that it is its turn. */
+export const pauseIf = (context: Context, id: string, depth: PauseDepth, occasion: Occasion): Promise<void> =>
+  pause(context, id, depth, occasion.by, occasion)
+
+const pause = (
+  context: Context,
+  id: string,
+  depth: PauseDepth,
+  by: string,
+  occasion: Occasion | undefined,
+): Promise<void> =>
   inLine(
     context,
     id,
-    { name: `pause ${depth}`, act: 'cannot pause', ms: machineLimits.captureMs },
+    {
+      // Who asks for a pause must not be told of one that may not happen.
+      name: occasion === undefined ? `pause ${depth}` : `pause ${depth} if ${by}`,
+      act: 'cannot pause',
+      ms: machineLimits.captureMs,
+    },
     async (record, signal) => {
+      if (occasion?.holds(record) === false) return
       if (record.state === 'paused' && (record.depth === 'stored' || depth === 'frozen')) return
       if (record.state !== 'running' && record.state !== 'paused') throw pauseRefused(record)
-      if (depth === 'frozen') return await freezeWhereItCan(context, record, by)
+      if (depth === 'frozen') return await freezeWhereItCan(context, record, by, occasion)
       await store(context, record, by, signal)
     },
   )
@@ -34,7 +54,12 @@ const pauseRefused = ({ id, state }: SandboxRecord): AtollError =>
     ...(state === 'stopped' ? { remedy: 'start it first; stopped it uses neither CPU nor memory' } : {}),
   })
 
-const freezeWhereItCan = async (context: Context, record: SandboxRecord, by: string): Promise<void> => {
+const freezeWhereItCan = async (
+  context: Context,
+  record: SandboxRecord,
+  by: string,
+  occasion: Occasion | undefined,
+): Promise<void> => {
   const { freeze: canFreeze } = await context.runtimes.capabilities(record.runtime)
   if (!canFreeze)
     throw new AtollError(
@@ -44,6 +69,8 @@ const freezeWhereItCan = async (context: Context, record: SandboxRecord, by: str
         remedy: 'ask for depth stored, or use another runtime',
       },
     )
+  // Asked anew in the turn in which it begins to stand: a call that comes later resumes it.
+  if (occasion?.holds(record) === false) return
   await freeze(context, record, by)
 }
 

@@ -129,6 +129,31 @@ describe('what is asked of one sandbox at the same time', () => {
     expect(codes.filter((code) => code === 'overloaded')).toHaveLength(7)
   })
 
+  it('what the node wants by itself is looked at again when it is its turn', async () => {
+    await using test = await testNode({ options: { frozenKeptMs: 0 } })
+    const id = await prepared(test)
+    for (let round = 0; round < 10; round++) {
+      await test.node.pause(id, 'frozen', 'me')
+      // The ticker wants it on disk by now: who resumes it first finds it running, and it stays so.
+      await new Promise((resolve) => setTimeout(resolve, round * 3))
+      await test.node.resume(id, 'me')
+      expect(await test.node.get(id)).toMatchObject({ state: 'running' })
+      await new Promise((resolve) => setTimeout(resolve, 40))
+      expect(await test.node.get(id)).toMatchObject({ state: 'running' })
+    }
+    expect(await heldInMemory(test.node, id)).toBe('secret')
+  })
+
+  it('an idle one that is used at the last moment is not frozen under its caller', async () => {
+    await using test = await testNode()
+    const id = await prepared(test, { idle: { afterMs: 60, action: 'pause' } })
+    await test.node.guest(id, { method: 'DELETE', path: '/v1/processes/keeper' })
+    for (let round = 0; round < 30; round++) {
+      await new Promise((resolve) => setTimeout(resolve, 40 + round * 2))
+      expect(await readIn(test.node, id, 'file')).toBe('kept')
+    }
+  })
+
   it('a time that is over during a pause ends nothing', async () => {
     await using test = await testNode()
     const id = await prepared(test, { expiresAtMs: Date.now() + 800, timeoutMs: 60_000 })

@@ -2,7 +2,8 @@ import type { SandboxRecord } from '../records/sandboxes.ts'
 import { readHostRoom } from './admit.ts'
 import type { Context } from './context.ts'
 import { machineLimits } from './limits.ts'
-import { pauseSandbox } from './pause.ts'
+import { atDeadline, whileFrozen, whileIdle } from './occasion.ts'
+import { pauseIf } from './pause.ts'
 
 /** When a frozen sandbox goes to disk by its age; undefined where its runtime cannot. */
 export const storeAtMs = (context: Context, { id, pausedAtMs }: SandboxRecord): number | undefined => {
@@ -21,7 +22,7 @@ export const storeFrozen = async (context: Context, { id, runtime }: SandboxReco
     return
   }
   live.storeNotBeforeMs = context.clock.now() + machineLimits.storeRetryMs
-  await pauseSandbox(context, id, 'stored', 'node')
+  await pauseIf(context, id, 'stored', whileFrozen)
 }
 
 /** While the host is short of memory: the longest frozen one goes to disk. True when one did. */
@@ -48,18 +49,19 @@ export const relieveMemory = async (context: Context): Promise<boolean> => {
 /** At the end of its time: to disk at once, or frozen where it cannot be stored, so that it uses no more CPU. */
 export const pauseAtDeadline = async (context: Context, { id, runtime }: SandboxRecord): Promise<void> => {
   const { memorySnapshot, freeze } = await context.runtimes.capabilities(runtime)
-  if (!memorySnapshot) return await pauseSandbox(context, id, 'frozen', 'deadline')
+  const occasion = atDeadline(context)
+  if (!memorySnapshot) return await pauseIf(context, id, 'frozen', occasion)
   try {
-    await pauseSandbox(context, id, 'stored', 'deadline')
+    await pauseIf(context, id, 'stored', occasion)
   } catch (error) {
     if (!freeze || context.records.sandboxes.get(id)?.state !== 'running') throw error
     context.logger.error({ sandbox: id, err: error }, 'a sandbox could not be stored at its deadline: frozen')
-    await pauseSandbox(context, id, 'frozen', 'deadline')
+    await pauseIf(context, id, 'frozen', occasion)
   }
 }
 
 /** Nobody needs it now, but may soon: frozen it is back in a moment. */
 export const pauseIdle = async (context: Context, { id, runtime }: SandboxRecord): Promise<void> => {
   const { freeze } = await context.runtimes.capabilities(runtime)
-  await pauseSandbox(context, id, freeze ? 'frozen' : 'stored', 'idle')
+  await pauseIf(context, id, freeze ? 'frozen' : 'stored', whileIdle(context))
 }

@@ -6,6 +6,7 @@ import { endProcesses } from './end-processes.ts'
 import { liveOfRecord, stand } from './freeze.ts'
 import { inLine } from './line.ts'
 import { machineLimits } from './limits.ts'
+import type { Occasion } from './occasion.ts'
 import { backToFormer, putAside, run, type Settled } from './put-aside.ts'
 import { releaseMachine } from './release-machine.ts'
 import type { Runtime } from './runtimes.ts'
@@ -15,12 +16,23 @@ import { transition, transitionFrom } from './transition.ts'
 
 /** Ends the machine and keeps its disk. `unsupported` where the runtime keeps none (invariant 11). */
 export const stopSandbox = (context: Context, id: string, by: string): Promise<void> =>
+  stop(context, id, by, undefined)
+
+/** Stops it for a reason of the node's own, unless that has gone by the time that it is its turn. */
+export const stopIf = (context: Context, id: string, occasion: Occasion): Promise<void> =>
+  stop(context, id, occasion.by, occasion)
+
+const stop = (context: Context, id: string, by: string, occasion: Occasion | undefined): Promise<void> =>
   inLine(
     context,
     id,
-    { name: 'stop', act: 'cannot stop', ms: machineLimits.captureMs },
+    {
+      name: occasion === undefined ? 'stop' : `stop if ${by}`,
+      act: 'cannot stop',
+      ms: machineLimits.captureMs,
+    },
     async (record, signal) => {
-      if (record.state === 'stopped') return
+      if (record.state === 'stopped' || occasion?.holds(record) === false) return
       const isFrozen = record.state === 'paused' && record.depth === 'frozen'
       if (record.state !== 'running' && !isFrozen) throw stopRefused(record)
       const { driver, capabilities } = await context.runtimes.choose(record.runtime)

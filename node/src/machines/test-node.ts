@@ -73,6 +73,8 @@ export const testSpec = (change: Partial<NodeSandboxSpec> = {}): NodeSandboxSpec
   env: { GREETING: 'hello' },
   user: 'user',
   workdir: '/home/user',
+  start: null,
+  ready: null,
   limits: { cpuMillis: 1_000, memoryMib: 128, diskMib: 64, processes: 32, openFiles: 1_024 },
   lease: {
     expiresAtMs: Date.now() + 600_000,

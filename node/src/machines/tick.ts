@@ -5,10 +5,11 @@ import type { Context } from './context.ts'
 import { endSandbox } from './end.ts'
 import { askGuestUse, knownHolders, lastHeldMs } from './holders.ts'
 import { machineLimits } from './limits.ts'
+import { atDeadline, whileIdle } from './occasion.ts'
 import { recoverSandbox } from './recover.ts'
 import { isAside, releaseMachine } from './release-machine.ts'
 import { pauseAtDeadline, pauseIdle, relieveMemory, storeAtMs, storeFrozen } from './rest.ts'
-import { stopSandbox } from './stop.ts'
+import { stopIf } from './stop.ts'
 
 /** How often old rows are removed, ms. */
 const sweepEveryMs = 60_000
@@ -148,7 +149,7 @@ const releaseAgain = async (context: Context, id: string): Promise<void> => {
 const none: Due = { atMs: Number.POSITIVE_INFINITY, act: async () => undefined }
 
 const onDeadline = async (context: Context, record: SandboxRecord): Promise<void> => {
-  if (record.lease.onTimeout === 'stop') return await stopSandbox(context, record.id, 'deadline')
+  if (record.lease.onTimeout === 'stop') return await stopIf(context, record.id, atDeadline(context))
   if (record.lease.onTimeout === 'pause') return await pauseAtDeadline(context, record)
   await endSandbox(context, record, {
     cause: 'deadline',
@@ -168,7 +169,7 @@ const onIdle = async (context: Context, record: SandboxRecord): Promise<void> =>
   const current = context.records.sandboxes.get(record.id)
   if (current?.state !== 'running' || knownHolders(context, record.id).length > 0) return
   if (lastHeldMs(context, current) + idle.afterMs > now) return
-  if (idle.action === 'stop') return await stopSandbox(context, current.id, 'idle')
+  if (idle.action === 'stop') return await stopIf(context, current.id, whileIdle(context))
   if (idle.action === 'pause') return await pauseIdle(context, current)
   await endSandbox(context, current, {
     cause: 'idle',
