@@ -61,8 +61,11 @@ const give = async (
   const signal = AbortSignal.any([outer, AbortSignal.timeout(poolLimits.claimMs)])
   using _giveUp = closeOnAbort(signal, unclaimed.guest, `the claim of ${unclaimed.machineId} was given up`)
   const { deadline } = plan
+  const dead = machine.exited.then(({ message }) => {
+    throw new AtollError('guest_unreachable', `machine ${unclaimed.machineId} ended at its claim: ${message}`)
+  })
   // What is asked of a frozen guest waits in its stream: it is the first that it reads.
-  await Promise.all([
+  const had = Promise.all([
     machine.thaw(signal).then(() => {
       timings['thawMs'] = round(context.clock.monotonic() - began)
     }),
@@ -70,6 +73,7 @@ const give = async (
     machine.resize(resizable({ limits: plan.limits }), signal),
     deadline === null ? undefined : machine.setDeadline(deadline.unixMs, deadline.action, signal),
   ])
+  await Promise.race([had, dead])
   signal.throwIfAborted()
   timings['claimMs'] = round(context.clock.monotonic() - began)
   return { unclaimed, timings }
