@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { openRecords } from '../records/open.ts'
 import type { RuntimeDriver } from '../runtimes/driver.ts'
 import { simulatedWorld } from '../runtimes/simulated/world.ts'
+import { heldInMemory, holdInMemory, readIn, writeIn } from './test-memory.ts'
 import { runIn, testNode, testSpec } from './test-node.ts'
 import { simulatedDriver } from '../runtimes/simulated/driver.ts'
 
@@ -66,6 +67,38 @@ describe('a node daemon that comes back', () => {
     expect((await readdir(join(test.folder, 'sandboxes'))).length).toBe(1)
     await node.start(kept.id)
     expect(await runIn(node, kept.id, ['cat', 'file'])).toMatchObject({ stdout: 'kept\n' })
+  })
+
+  it('brings back what was stored or stopped over a new start of the host, and tells what was frozen', async () => {
+    await using test = await testNode({ bootId: 'boot-1' })
+    const [frozen, stored, stopped] = [testSpec(), testSpec(), testSpec()]
+    for (const { id } of [frozen, stored, stopped]) {
+      await test.node.create(id === frozen.id ? frozen : id === stored.id ? stored : stopped)
+      await writeIn(test.node, id, 'file', 'kept')
+      await holdInMemory(test.node, id, 'secret')
+    }
+    await test.node.pause(frozen.id, 'frozen', 'me')
+    await test.node.pause(stored.id, 'stored', 'me')
+    await test.node.stop(stopped.id, 'me')
+    test.world.machines.clear()
+    const node = await test.restart({ bootId: 'boot-2' })
+    expect(await node.get(frozen.id)).toMatchObject({ ended: { cause: 'host_lost' } })
+    expect(await node.get(stored.id)).toMatchObject({ state: 'paused', depth: 'stored' })
+    expect(await node.get(stopped.id)).toMatchObject({ state: 'stopped' })
+    expect(await heldInMemory(node, stored.id)).toBe('secret')
+    await node.start(stopped.id)
+    expect(await readIn(node, stopped.id, 'file')).toBe('kept')
+    expect(await heldInMemory(node, stopped.id)).toBeUndefined()
+  })
+
+  it('keeps what is frozen, with its memory', async () => {
+    await using test = await testNode()
+    const { id } = await test.node.create(testSpec())
+    await holdInMemory(test.node, id, 'secret')
+    await test.node.pause(id, 'frozen', 'me')
+    const node = await test.restart()
+    expect(await node.get(id)).toMatchObject({ state: 'paused', depth: 'frozen' })
+    expect(await heldInMemory(node, id)).toBe('secret')
   })
 
   it('frees what a creation left that the daemon did not survive', async () => {

@@ -80,6 +80,11 @@ const restoreStored = async (
   const row = saved === null ? undefined : context.records.snapshots.get(saved)
   if (row === undefined || row.sandbox !== record.id)
     throw new AtollError('snapshot_invalid', `cannot resume ${record.id}: its saved state has no record`)
+  if (row.detail.generation !== record.generation)
+    throw new AtollError(
+      'snapshot_invalid',
+      `cannot resume ${record.id}: its saved state is of generation ${row.detail.generation}, it was paused in ${record.generation}`,
+    )
   const runtime = await context.runtimes.choose(record.runtime)
   const room = await readHostRoom(context.dataFolder)
   admitAgain(context, record.spec, room)
@@ -91,7 +96,7 @@ const restoreStored = async (
   )
   try {
     await using opened = await openFor(context, runtime, row, signal)
-    const generation = Math.max(record.generation, row.detail.generation) + 1
+    const generation = record.generation + 1
     const lease = leaseAtResume(context, record)
     const owner = { id: record.id, spec: record.spec, lease, generation }
     const copy = await restoreCopy(context, runtime, owner, opened.image, 'resume', signal)
