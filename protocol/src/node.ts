@@ -39,6 +39,9 @@ export interface NodeSandboxSpec {
   readonly env: Readonly<Record<string, string>>
   readonly user: string
   readonly workdir: string
+  /** The template's command that each sandbox starts when it boots, and what tells that it is ready. */
+  readonly start: readonly string[] | null
+  readonly ready: { readonly argv: readonly string[]; readonly timeoutMs: number } | null
   readonly limits: SandboxLimits
   readonly lease: Lease
 }

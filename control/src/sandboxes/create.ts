@@ -90,6 +90,8 @@ const specOf = (row: SandboxRow, input: CreateSandbox, origin: Origin): NodeSand
   env: { ...origin.env, ...input.env },
   user: row.user,
   workdir: row.workdir,
+  start: origin.start,
+  ready: origin.ready,
   limits: origin.limits,
   lease: {
     expiresAtMs: row.expires_at_ms,

@@ -1,6 +1,7 @@
 import {
   AtollError,
   type CreateSandbox,
+  type ImageConfig,
   type Isolation,
   isolationSchema,
   limitsSchema,
@@ -23,6 +24,8 @@ export interface Origin {
   readonly env: Readonly<Record<string, string>>
   readonly user: string
   readonly workdir: string
+  readonly start: ImageConfig['start']
+  readonly ready: ImageConfig['ready']
 }
 
 /** The template or the snapshot that was asked for; `base` where neither was. */
@@ -47,6 +50,8 @@ const ofTemplate = async (context: Context, caller: Caller, input: CreateSandbox
     env: template.config.env,
     user: template.config.user,
     workdir: template.config.workdir,
+    start: template.config.start,
+    ready: template.config.ready,
   }
 }
 
@@ -64,6 +69,7 @@ const ofSnapshot = async (context: Context, row: SnapshotRow, input: CreateSandb
       'invalid_request',
       `cannot create from snapshot ${row.id} with a disk of ${diskMib} MiB: its disk has ${limits.diskMib} MiB, and keeps them; leave diskMib out`,
     )
+  const config = await imageConfig(context, row.image_digest)
   return {
     template: row.template,
     imageDigest: row.image_digest,
@@ -71,15 +77,17 @@ const ofSnapshot = async (context: Context, row: SnapshotRow, input: CreateSandb
     // The version in force may be another than the snapshot's: then the node refuses, with what differs.
     isolation: await chooseRuntime(context, saved.runtime),
     limits: limitsSchema.parse({ ...limits, ...definedOf(input.limits) }),
-    env: await imageEnv(context, row.image_digest),
+    env: config?.env ?? {},
     user: row.user,
     workdir: row.workdir,
+    start: config?.start ?? null,
+    ready: config?.ready ?? null,
   }
 }
 
 /** The env of a create is not kept in records: it may hold what no snapshot should. The image's own is. */
-const imageEnv = async (context: Context, digest: string): Promise<Readonly<Record<string, string>>> =>
-  (await context.node.images()).find((image) => image.digest === digest)?.config.env ?? {}
+const imageConfig = async (context: Context, digest: string): Promise<ImageConfig | undefined> =>
+  (await context.node.images()).find((image) => image.digest === digest)?.config
 
 const definedOf = <Shape extends object>(shape: Shape): Partial<Shape> =>
   Object.fromEntries(Object.entries(shape).filter(([, value]) => value !== undefined)) as Partial<Shape>

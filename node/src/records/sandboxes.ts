@@ -182,7 +182,8 @@ const fromRow = (row: Row): SandboxRecord => ({
   id: String(row['id']),
   state: String(row['state']) as SandboxState,
   version: Number(row['version']),
-  spec: parsed(row['spec']),
+  // Rows of before templates' commands were run have none.
+  spec: { snapshot: null, start: null, ready: null, ...parsed(row['spec']) },
   specHash: String(row['spec_hash']),
   runtime: String(row['runtime']) as RuntimeName,
   isolation: parsed(row['isolation']),
