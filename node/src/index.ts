@@ -1,3 +1,4 @@
+export { collectYoung } from './guest/collect-young.ts'
 export { ensureBase } from './images/ensure-base.ts'
 export { openImageStore } from './images/image-store.ts'
 export { nodeImages } from './images/node-images.ts'

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { defaultOptions } from '@atoll/node'
+import { collectYoung, defaultOptions } from '@atoll/node'
 import type { Logger } from 'pino'
 import { announcement } from './announce.ts'
 import { compose, type Running } from './compose.ts'
@@ -12,6 +12,7 @@ import { type Parts, simulatedParts } from './simulated-parts.ts'
 
 /** Starts everything and answers until a signal comes. The sandboxes outlive it (invariant 3). */
 export const up = async (options: Options, env: NodeJS.ProcessEnv): Promise<void> => {
+  collectYoung()
   await using stack = new AsyncDisposableStack()
   const dataFolder = await prepareDataFolder(options.dataFolder)
   const lock = stack.use(lockFolder(dataFolder))

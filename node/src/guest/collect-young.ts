@@ -8,7 +8,7 @@ const youngMib = 1
  * below the limit of a small heap's old generation: each 20 MiB that passed through the daemon cost a collection of
  * the whole heap, more than half of its time for a transfer (3.3 ms/MiB then, 1.4 now; Node 24.21, measured).
  *
- * Of the whole process, and may be called again: it sets the same each time.
+ * Of the whole process: for whoever starts it, and before it has work.
  */
 export const collectYoung = (): void =>
   setFlagsFromString(`--scavenger-max-new-space-capacity-mb=${youngMib}`)

@@ -1,5 +1,4 @@
 import { AtollError, type GuestRequest, type GuestResponse } from '@atoll/protocol'
-import { collectYoung } from './collect-young.ts'
 import { exchange } from './exchange.ts'
 import { guestLimits } from './limits.ts'
 import { type ConnectGuest, openSession } from './open-session.ts'
@@ -27,7 +26,6 @@ export const guestConnection = (
   random: () => number,
   onReach: OnReach = () => undefined,
 ): GuestConnection => {
-  collectYoung()
   const ending = new AbortController()
   let session: Watched | undefined
   let opening: Promise<Watched> | undefined
