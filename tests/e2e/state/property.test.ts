@@ -8,7 +8,7 @@ const seed = Number(process.env['ATOLL_DRILL_SEED'] ?? Math.floor(Math.random() 
 
 it.each([
   { runtime: 'simulated', open: simulatedSubject, cycles: 100 },
-  { runtime: 'gvisor', open: gvisorSubject, cycles: full ? 100 : 30 },
+  { runtime: 'gvisor', open: gvisorSubject, cycles: full ? 100 : 50 },
 ])(
   'no write is lost and none comes back, on $runtime',
   async ({ runtime, open, cycles }) => {
