@@ -5,7 +5,7 @@ use crate::name::Pattern;
 use serde::Deserialize;
 use std::net::IpAddr;
 
-/// Loopback, private, shared, link-local with the metadata addresses, benchmark, documentation, multicast, reserved.
+/// Loopback, private, shared, link-local with the metadata addresses, benchmark, multicast, reserved.
 const DENIED: &[&str] = &[
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -14,12 +14,9 @@ const DENIED: &[&str] = &[
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
-    "192.0.2.0/24",
     "192.88.99.0/24",
     "192.168.0.0/16",
     "198.18.0.0/15",
-    "198.51.100.0/24",
-    "203.0.113.0/24",
     "224.0.0.0/4",
     "240.0.0.0/4",
     "::/127",
@@ -27,7 +24,6 @@ const DENIED: &[&str] = &[
     "fe80::/10",
     "ff00::/8",
     "fd00:ec2::254/128",
-    "2001:db8::/32",
     "2002::/16",
     "2001::/32",
 ];

@@ -219,6 +219,31 @@ async fn a_relayed_connection_is_cut_when_a_rule_now_needs_to_see_it() {
 }
 
 #[tokio::test]
+async fn an_oversized_http2_head_reaches_nobody() {
+    let (world, server) = world(BOTH).await;
+    let url = format!("https://api.test:{}/ok", server.at.port());
+    for (size, passes) in [(100, true), (atoll_egress::limits::HEAD_BYTES, false)] {
+        let stream = world.tls(CLIENT, server.at, "api.test", BOTH).await.unwrap();
+        let (mut sender, connection) =
+            http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .version(Version::HTTP_2)
+            .uri(&url)
+            .header("x-long", "a".repeat(size));
+        let answer = sender.send_request(request.body(Full::default()).unwrap()).await;
+        assert_eq!(
+            answer.is_ok_and(|response| response.status() == 200),
+            passes,
+            "{size} bytes"
+        );
+    }
+    assert_eq!(server.count(), 1);
+}
+
+#[tokio::test]
 async fn a_certificate_and_key_that_do_not_fit_are_refused() {
     let world = World::start().await;
     let other = Ca::new("other");
