@@ -68,8 +68,15 @@ const buildTemplate = async (url: string, apiKey: string, log: (line: string) =>
     await execute(
       join(root, 'clients/cli/atoll'),
       [
-        ...['template', 'build', 'warm', '--context', context, '--copy', 'wheels:/opt/wheels'],
-        ...['--run', 'pip install --no-index --find-links=/opt/wheels --break-system-packages numpy pandas'],
+        'template',
+        'build',
+        'warm',
+        '--context',
+        context,
+        '--copy',
+        'wheels:/opt/wheels',
+        '--run',
+        'pip install --no-index --find-links=/opt/wheels --break-system-packages numpy pandas',
       ],
       { env: { ...process.env, ATOLL_URL: url, ATOLL_API_KEY: apiKey } },
     )
