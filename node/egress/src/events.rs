@@ -40,6 +40,9 @@ pub struct Event {
     pub duration_ms: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// Secrets whose placeholder stands where they are not bound.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unbound: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<&'static str>,
     /// Events of this source that were dropped before this one, because they came too fast.
@@ -69,6 +72,7 @@ impl Event {
             bytes_out: 0,
             duration_ms: 0,
             secrets: Vec::new(),
+            unbound: Vec::new(),
             note: None,
             suppressed: 0,
         }

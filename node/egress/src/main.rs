@@ -7,6 +7,7 @@ use atoll_egress::start::seccomp;
 use atoll_egress::tcp::original::Redirected;
 use atoll_egress::tls::upstream::read_roots;
 use serde_json::json;
+use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -57,10 +58,9 @@ async fn serve(proxy: Arc<Proxy>, socket: UnixListener, options: Options) -> Res
             .listen(kind, Some(descriptor))
             .map_err(|refused| refused.message)?;
     }
-    println!(
-        "{}",
-        json!({ "ready": true, "pid": std::process::id(), "instance": proxy.instance })
-    );
+    let ready = json!({ "ready": true, "pid": std::process::id(), "instance": proxy.instance });
+    // Who started it may be gone already; it serves whoever comes next.
+    let _ = writeln!(std::io::stdout(), "{ready}");
     control(proxy, listener, options.peer_uid).await;
     Ok(())
 }

@@ -158,6 +158,7 @@ async fn another_host_sandbox_port_method_or_clear_text_keeps_the_placeholder() 
         .event(|event| event.kind == "request" && event.note.is_some())
         .await;
     assert!(event.note.unwrap().contains("not bound") && event.secrets.is_empty());
+    assert_eq!(event.unbound, ["key"]);
     // Another sandbox has no such secret: its connection is not even terminated.
     let mut stream = world.tls(OTHER, server.at, "api.test", &[b"http/1.1"]).await.unwrap();
     exchange(

@@ -102,6 +102,7 @@ impl Outgoing {
             .body
             .as_ref()
             .map(|body| (body.hits(), self.rules.secrets.names()));
+        record.event.unbound.clone_from(&substituted.unbound);
         if !substituted.unbound.is_empty() {
             record.event.note = Some("a placeholder stands where its secret is not bound; it was left as it is");
         }
