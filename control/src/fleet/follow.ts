@@ -2,10 +2,13 @@ import type { NodeEvent } from '@atoll/protocol'
 import { appendEvent } from '../events/append.ts'
 import type { Context } from '../context.ts'
 import { readSandbox } from '../sandboxes/find.ts'
+import { untilReboot } from '../store/until-reboot.ts'
 import { nodeName, probe } from './apply.ts'
 
 /** Events that are taken from the node in one go. */
 const pageCount = 500
+/** Ms for which events are gathered: whoever caused one is answered before all others are told. */
+const gatherMs = 10
 /** Ms after which a failed reading is tried again. */
 const retryMs = 1_000
 
@@ -38,13 +41,21 @@ export const followNode = async (context: Context): Promise<AsyncDisposable> => 
       if (wanted) wake()
     })
   }
-  const listening = context.node.onEvent(wake)
+  let gathering: NodeJS.Timeout | undefined
+  const gather = (): void => {
+    gathering ??= setTimeout(() => {
+      gathering = undefined
+      wake()
+    }, gatherMs)
+  }
+  const listening = context.node.onEvent(gather)
   wake()
   await running
   return {
     async [Symbol.asyncDispose]() {
       listening[Symbol.dispose]()
       clearTimeout(retry)
+      clearTimeout(gathering)
       await running
     },
   }
@@ -58,7 +69,8 @@ const readPage = async (context: Context): Promise<boolean> => {
     .executeTakeFirst()
   const events = await context.node.events(cursor?.seq ?? 0, pageCount)
   if (events.length === 0) return false
-  await enter(context, events)
+  // The node keeps them until the cursor that is written with them has passed.
+  await untilReboot(() => enter(context, events))
   for (const id of new Set(events.map((event) => event.sandbox))) {
     context.hub.notify(id)
     const row = await readSandbox(context, id)

@@ -4,6 +4,7 @@ import type { MiddlewareHandler } from 'hono'
 import type { Context } from '../context.ts'
 import type { AnswerRow } from '../store/tables.ts'
 import type { Environment } from './environment.ts'
+import { untilReboot } from '../store/until-reboot.ts'
 import { sealer, sealNonceBytes } from './seal.ts'
 
 const mutating = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
@@ -30,9 +31,15 @@ export const idempotency = (context: Context): MiddlewareHandler<Environment> =>
       const row = await claim(context, project, key, parameters)
       const seal = sealer(c.req.header('authorization') ?? '', key)
       if (row.status !== null) return replay(row, seal.open(row.body ?? ''))
-      c.set('subject', (fresh) => takeSubject(context, row, fresh))
+      let named = false
+      c.set('subject', (fresh) => {
+        named = true
+        return takeSubject(context, row, fresh)
+      })
       await next()
-      await keep(context, row, c.res, (text) => seal.seal(text, context.random(sealNonceBytes)))
+      const kept = () => keep(context, row, c.res, (text) => seal.seal(text, context.random(sealNonceBytes)))
+      // What has a name is found again by it, should a power cut take the answer.
+      await (named ? untilReboot(kept) : kept())
     } finally {
       underWay.delete(name)
       resolve()
@@ -75,7 +82,16 @@ const otherCalls = async (
   }
 }
 
+/** Made durable by the effect's own commit, which comes after it in the log. */
 const claim = (context: Context, project: string, key: string, parameters: string): Promise<AnswerRow> =>
+  untilReboot(() => insertOrRead(context, project, key, parameters))
+
+const insertOrRead = (
+  context: Context,
+  project: string,
+  key: string,
+  parameters: string,
+): Promise<AnswerRow> =>
   context.db.transaction().execute(async (trx) => {
     const fresh: AnswerRow = {
       project,
@@ -107,12 +123,14 @@ const claim = (context: Context, project: string, key: string, parameters: strin
 /** The id of what this call makes: the stored one when a first try got that far. */
 const takeSubject = async (context: Context, row: AnswerRow, fresh: string): Promise<string> => {
   if (row.subject !== null && !(await failedCreation(context, row.subject))) return row.subject
-  await context.db
-    .updateTable('answers')
-    .set({ subject: fresh })
-    .where('project', '=', row.project)
-    .where('key', '=', row.key)
-    .execute()
+  await untilReboot(() =>
+    context.db
+      .updateTable('answers')
+      .set({ subject: fresh })
+      .where('project', '=', row.project)
+      .where('key', '=', row.key)
+      .execute(),
+  )
   return fresh
 }
 

@@ -8,6 +8,7 @@ import { insertSandboxes } from './insert.ts'
 import { hostnameOf } from './new-id.ts'
 import { findOrigin, type Origin } from './origin.ts'
 import { viewSandbox } from './view.ts'
+import { untilReboot } from '../store/until-reboot.ts'
 
 /**
  * Records the intent, then asks the node, then records what came of it: at no instant does a sandbox run
@@ -26,7 +27,8 @@ export const createSandbox = async (
   const row = newRow(context, caller, input, origin, id)
   context.creating.add(id)
   try {
-    await insertSandboxes(context, [row])
+    // Durable with the commit of what came of it, which is before any answer.
+    await untilReboot(() => insertSandboxes(context, [row]))
     return await start(context, row, specOf(row, input, origin))
   } finally {
     context.creating.delete(id)

@@ -10,7 +10,7 @@ import { refuseUnsupportedStop } from './lease.ts'
 import { machineLimits } from './limits.ts'
 import { makeMachine, snapshotOf } from './make-machine.ts'
 import { isolationOf, type Runtime } from './runtimes.ts'
-import { transition } from './transition.ts'
+import { transition, transitionUntilReboot } from './transition.ts'
 
 /**
  * Creates a sandbox, once for an id and spec (invariant 13); resolves when its guest has its identity, with true
@@ -106,7 +106,9 @@ const run = async (
   const { machine, machineId, slot } = unclaimed
   const live = liveOf(context, spec.id, machine, unclaimed.guest)
   unclaimed.own(spec.id)
-  transition(
+  // Only a disk that outlives the host needs a record that does; the rest is lost with it, and found to be.
+  const change = spec.lease.onHostLost === 'stop' ? transition : transitionUntilReboot
+  change(
     context,
     record,
     {

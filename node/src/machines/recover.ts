@@ -42,6 +42,9 @@ export const recoverSandbox = async (context: Context, record: SandboxRecord): P
       // The machine of the attempt is in the pool's records, and freed from there.
       return settle(context, record, 'paused')
     case 'creating':
+      // It may have run: that record need not have reached the disk before the power went.
+      if (record.bootId !== context.bootId)
+        return await lose(context, record, 'host_lost', 'the host was started anew')
       return await lose(context, record, 'create_failed', 'the node daemon ended while it was being created')
     case 'stopping':
       // Where the disk lives in the guest it was not saved yet: that is recorded together.

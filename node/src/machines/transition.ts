@@ -15,9 +15,26 @@ export const transition = (
   patch: SandboxPatch,
   content?: EventContent,
   within?: () => void,
+): SandboxRecord => change(context, context.records.atomic, record, patch, content, within)
+
+/** The same without an fsync: for what a power cut would end anyway, with the sandbox itself. */
+export const transitionUntilReboot = (
+  context: Context,
+  record: SandboxRecord,
+  patch: SandboxPatch,
+  content: EventContent,
+): SandboxRecord => change(context, context.records.atomicUntilReboot, record, patch, content)
+
+const change = (
+  context: Context,
+  atomic: Context['records']['atomic'],
+  record: SandboxRecord,
+  patch: SandboxPatch,
+  content?: EventContent,
+  within?: () => void,
 ): SandboxRecord => {
   let event: NodeEvent | undefined
-  const next = context.records.atomic(() => {
+  const next = atomic(() => {
     const changed = context.records.sandboxes.change(record, patch)
     if (changed === undefined) return undefined
     within?.()
