@@ -3,15 +3,11 @@ import type { Sandbox } from '@atoll/sdk'
 import { attackEach } from './battery.ts'
 
 const processLimit = 64
-/**
- * Seconds that a program stands at the limit. In the container the kernel counts no refusal by RLIMIT_NPROC, so the
- * agent looks from time to time: one that frees its children within milliseconds is refused all the same, and its
- * exit does not say why (accepted: the refusal binds, and the program itself was told EAGAIN).
- */
-const standsSeconds = { gvisor: 0, container: 0.5 } as const
+/** A program that frees what it has at once is looked at this often. */
+const quickRuns = 20
 /** Forks until refused, holds what it has, and says how many it got. */
-const forkAll = (tries: number, seconds = 0): string => `
-import os, signal, time
+const forkAll = (tries: number): string => `
+import os, signal
 made = []
 why = "none"
 for _ in range(${tries}):
@@ -20,8 +16,23 @@ for _ in range(${tries}):
     if pid == 0: signal.pause()
     made.append(pid)
 print(len(made), why, flush=True)
-time.sleep(${seconds})
 for pid in made: os.kill(pid, 9); os.waitpid(pid, 0)
+`
+
+/** The same, freed at once: prints the microseconds from the refusal until nothing was left. */
+const quickly = `
+import os, signal, time
+made = []
+try:
+    while True:
+        pid = os.fork()
+        if pid == 0: signal.pause()
+        made.append(pid)
+except OSError:
+    refused = time.monotonic_ns()
+for pid in made: os.kill(pid, 9)
+for pid in made: os.waitpid(pid, 0)
+print((time.monotonic_ns() - refused) // 1000)
 `
 
 attackEach('processes', ({ create, runtime }) => {
@@ -31,13 +42,43 @@ attackEach('processes', ({ create, runtime }) => {
   })
 
   it('refuses a fork past the limit, and names the limit in the exit', async () => {
-    const result = await sandbox.run(['python3', '-c', forkAll(processLimit * 3, standsSeconds[runtime])])
+    const result = await sandbox.run(['python3', '-c', forkAll(processLimit * 3)])
     const [count, why] = result.stdout.trim().split(/ (.*)/s)
     expect(Number(count)).toBeGreaterThan(processLimit / 2)
     expect(Number(count)).toBeLessThanOrEqual(processLimit)
     expect(why).toBe('Resource temporarily unavailable')
     expect(result.exit.limits).toContain('processes')
   })
+
+  it.runIf(runtime === 'container')(
+    'allows exactly its number, as root too, and names no limit up to it',
+    async () => {
+      for (const user of ['user', 'root']) {
+        // The program itself is one.
+        const whole = await sandbox.run(['python3', '-c', forkAll(processLimit - 1)], { user })
+        expect(whole.stdout.trim()).toBe(`${processLimit - 1} none`)
+        expect(whole.exit.limits).not.toContain('processes')
+        const over = await sandbox.run(['python3', '-c', forkAll(processLimit)], { user })
+        expect(over.stdout.trim()).toBe(`${processLimit - 1} Resource temporarily unavailable`)
+        expect(over.exit.limits).toContain('processes')
+      }
+    },
+  )
+
+  it.runIf(runtime === 'container')(
+    'names the limit however soon all is freed: the kernel counts',
+    async () => {
+      const narrow = await create({ limits: { processes: 16 } })
+      const named = []
+      for (let run = 0; run < quickRuns; run += 1) {
+        const result = await narrow.run(['python3', '-c', quickly])
+        expect(Number(result.stdout)).toBeGreaterThan(0)
+        named.push(result.exit.limits.includes('processes'))
+      }
+      expect(named).toEqual(Array.from({ length: quickRuns }, () => true))
+      expect((await narrow.run('true')).exit.limits).toEqual([])
+    },
+  )
 
   it('negative twin: a wider limit lets the same program go on', async () => {
     const wide = await create({ limits: { processes: processLimit * 4, memoryMib: 2_048 } })

@@ -1,15 +1,14 @@
 //! How much memory the sandbox uses.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::meminfo::{Meminfo, row};
+use super::shown_cgroup::{self, read};
 use super::survey::{Member, PAGE_BYTES};
-use crate::kernel::{descriptor, mounts};
 
 const CGROUP_FOLDER_VARIABLE: &str = "ATOLL_MEMORY_CGROUP_DIR";
-const FILE_MAX_BYTES: usize = 8_192;
 
 /// Where the use is read from.
 pub struct Memory {
@@ -29,14 +28,9 @@ impl Memory {
             eprintln!("atoll-agent: cannot open /proc/meminfo: {error}");
             None
         });
-        let Ok(folder) = std::env::var(CGROUP_FOLDER_VARIABLE) else {
-            return Self { cgroup: None, is_gvisor, meminfo };
-        };
-        let path = CString::new(folder).unwrap_or_default();
-        let opened = descriptor::open(&path, libc::O_PATH | libc::O_DIRECTORY);
-        mounts::detach(&path);
-        let memory = Self { cgroup: opened.ok(), is_gvisor, meminfo };
-        if memory.cgroup_used_bytes().is_none() {
+        let cgroup = shown_cgroup::open(CGROUP_FOLDER_VARIABLE);
+        let memory = Self { cgroup, is_gvisor, meminfo };
+        if memory.cgroup.is_some() && memory.cgroup_used_bytes().is_none() {
             eprintln!("atoll-agent: {CGROUP_FOLDER_VARIABLE} cannot be read; adding up /proc");
             return Self { cgroup: None, ..memory };
         }
@@ -97,10 +91,4 @@ impl Memory {
 /// gVisor alone shows its own allocator there.
 pub fn is_gvisor() -> bool {
     unsafe { libc::access(c"/proc/sentry-meminfo".as_ptr(), libc::F_OK) == 0 }
-}
-
-fn read(folder: RawFd, name: &CStr) -> Option<String> {
-    let file = descriptor::open_at(folder, name, libc::O_RDONLY, 0).ok()?;
-    let bytes = descriptor::read_small(file.as_raw_fd(), FILE_MAX_BYTES).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -7,6 +7,8 @@ mod meminfo;
 pub mod memory;
 pub mod metrics;
 pub mod process_limit;
+pub mod refusals;
+mod shown_cgroup;
 pub mod survey;
 pub mod tally;
 pub mod watchdog;

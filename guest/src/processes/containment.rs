@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::tree::{Group, Tree};
 use crate::kernel::{descriptor, mounts};
+use crate::limits::refusals::Refusals;
 
 /// Where the agent may mount for a moment; a template holds it as an empty folder.
 const CGROUP_MOUNT_POINT: &std::ffi::CStr = c"/.atoll/cgroup";
@@ -19,6 +20,7 @@ pub struct Containment {
     root: Option<Rc<OwnedFd>>,
     unified: bool,
     next: Cell<u64>,
+    pub refusals: Refusals,
 }
 
 impl Containment {
@@ -29,7 +31,8 @@ impl Containment {
             Some((root, unified)) => (Some(Rc::new(root)), unified),
             None => (None, false),
         };
-        let containment = Self { root, unified, next: Cell::new(1) };
+        let refusals = Refusals::find();
+        let containment = Self { root, unified, next: Cell::new(1), refusals };
         match containment.group(None) {
             Ok(Some(group)) => {
                 group.remove();
@@ -38,7 +41,7 @@ impl Containment {
             Ok(None) => containment,
             Err(error) => {
                 eprintln!("atoll-agent: no cgroup for processes: {error}; using supervisors");
-                Self { root: None, unified: false, next: Cell::new(1) }
+                Self { root: None, unified: false, ..containment }
             }
         }
     }

@@ -49,9 +49,6 @@ pub async fn oversee(
         }
     };
     let duration = agent.clock.now().saturating_sub(process.started);
-    if process.tree.was_refused() {
-        process.marks.limit_processes.set(true);
-    }
     // The usual process leaves nobody, and then costs one look at its group.
     let survivors = process.tree.pids().len();
     if survivors > 0 {
@@ -63,6 +60,8 @@ pub async fn oversee(
         Survivors::Kill => survivors_killed += process.tree.kill().await,
         Survivors::Keep => survivors_kept = survivors,
     }
+    // Survivors were refused, too, up to their end.
+    process_limit::mark_refused(&agent, &process);
     // Fails while a survivor is kept; the record's end then tries again.
     process.tree.remove();
     finish.send_replace(true);

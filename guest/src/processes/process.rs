@@ -25,6 +25,8 @@ pub struct Process {
     pub started_at_ms: u64,
     /// Processes that the host's kernel had killed for memory when it started.
     pub memory_kills: Option<u64>,
+    /// Forks that it had refused the sandbox by then, where it counts them.
+    pub refusals: Option<u64>,
     /// By the clock of running.
     pub started: Duration,
     pub clock: Rc<RunningClock>,

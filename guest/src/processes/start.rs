@@ -63,7 +63,7 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         stdio: [0, 1, 2].map(|index: usize| streams.theirs[index].as_raw_fd()),
         terminal: request.terminal.is_some(),
         cgroup: entrance.as_ref().map(AsRawFd::as_raw_fd),
-        processes_limit: limits.processes,
+        processes_limit: agent.containment.refusals.command_limit(limits.processes),
         open_files_limit: limits.open_files,
         drop_capabilities: agent.drop_capabilities.clone(),
         guard: agent.memory.is_gvisor,
@@ -71,6 +71,8 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         reset_oom_score: true,
     };
     let started = agent.clock.now();
+    // Before it runs: its first fork may be refused at once.
+    let refusals = agent.containment.refusals.count();
     let (pid, report) = launch(&mut plan, &tree).map_err(|failure| {
         tree.remove();
         refusal(id, &request, &cwd, limits.processes, failure)
@@ -88,6 +90,7 @@ pub fn start(agent: &Rc<Agent>, id: &str, request: StartRequest) -> Answer<Rc<Pr
         cwd,
         started_at_ms: unix_ms(),
         memory_kills: agent.memory.kills(),
+        refusals,
         started,
         clock: agent.clock.clone(),
         tree,

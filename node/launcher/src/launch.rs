@@ -47,6 +47,8 @@ pub struct CgroupPlan {
     pub delegate: Option<Delegate>,
     /// Where the memory controller's directory shows, read-only, in the private mount namespace.
     pub memory_mountpoint: Option<PathBuf>,
+    /// The same of the pids controller.
+    pub pids_mountpoint: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -194,6 +196,7 @@ fn cgroup(launch: &Fields) -> Outcome<CgroupPlan> {
             "a relative path without . and ..",
         ));
     }
+    let optional_path = |name| fields.get(name).map(|_| fields.path(name)).transpose();
     let delegate = fields.child("delegate")?;
     let delegate = delegate.map(|delegate| -> Outcome<Delegate> {
         Ok(Delegate {
@@ -215,10 +218,8 @@ fn cgroup(launch: &Fields) -> Outcome<CgroupPlan> {
         parent,
         limits,
         delegate: delegate.transpose()?,
-        memory_mountpoint: fields
-            .get("memoryMountpoint")
-            .map(|_| fields.path("memoryMountpoint"))
-            .transpose()?,
+        memory_mountpoint: optional_path("memoryMountpoint")?,
+        pids_mountpoint: optional_path("pidsMountpoint")?,
     })
 }
 

@@ -27,6 +27,8 @@ export interface Launch {
     readonly pids: number
     readonly delegate: { readonly ownerUid: number; readonly mountpoint: string } | null
     readonly memoryMountpoint: string | null
+    /** Absent is null. */
+    readonly pidsMountpoint?: string
   }
   readonly scratch: string | null
   readonly masks: readonly ({ readonly file: string; readonly over: string } | { readonly tmpfs: string })[]

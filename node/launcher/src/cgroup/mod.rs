@@ -115,6 +115,14 @@ impl Cgroups {
         }
     }
 
+    /// The directory with the pids controller's files.
+    pub fn pids(&self) -> PathBuf {
+        match self {
+            Self::V1(directories) => directories.of("pids"),
+            Self::V2(directory) => directory.path.clone(),
+        }
+    }
+
     /// The agent's own directory, where one was planned.
     pub fn delegated(&self) -> Option<&Path> {
         match self {

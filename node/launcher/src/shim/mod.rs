@@ -130,6 +130,8 @@ impl Shim {
     /// Serves until the sandbox is over and nobody waits any more.
     pub fn serve(mut self) -> ! {
         let mut interest = Interest::new();
+        // What ended before signals were routed is told by none: it would stay in the cgroup's count.
+        self.reap();
         if self.watches.runtime.is_none() {
             self.finish_by_runtime_end();
         }

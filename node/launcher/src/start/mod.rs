@@ -165,7 +165,7 @@ fn prepare_mounts(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
 /// What others may do with a cgroup that is shown: list and read.
 const SHOWN_MODE: u32 = 0o755;
 
-/// The agent of a container sees two of its cgroups, and nothing above them.
+/// The agent of a container sees three of its cgroups, and nothing above them.
 fn show_cgroups(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
     let act = |point: &Path| format!("show a cgroup at {}", point.display());
     if let Some(delegate) = &launch.cgroup.delegate {
@@ -177,13 +177,17 @@ fn show_cgroups(launch: &Launch, cgroups: &Cgroups) -> Outcome<()> {
         fs::create_dir_all(point).at("mounts", act(point))?;
         mount::mount(source, point, "", libc::MS_BIND, "").at("mounts", act(point))?;
     }
-    if let Some(point) = &launch.cgroup.memory_mountpoint {
+    let counted = [
+        (&launch.cgroup.memory_mountpoint, cgroups.memory()),
+        (&launch.cgroup.pids_mountpoint, cgroups.pids()),
+    ];
+    for (point, directory) in counted {
+        let Some(point) = point else { continue };
         fs::create_dir_all(point).at("mounts", act(point))?;
         // Made 0700 by a root that does not exist in there. It shows numbers, and is bound read-only.
-        let memory = cgroups.memory();
         let open = fs::Permissions::from_mode(SHOWN_MODE);
-        fs::set_permissions(&memory, open).at("mounts", act(point))?;
-        mount::bind_read_only(&memory, point).at("mounts", act(point))?;
+        fs::set_permissions(&directory, open).at("mounts", act(point))?;
+        mount::bind_read_only(&directory, point).at("mounts", act(point))?;
     }
     Ok(())
 }

@@ -2,8 +2,11 @@ import type { LimitTranslation } from '../../host/shimmed-machine.ts'
 
 /** Bytes beside the guest's memory: the agent and what the kernel charges for it. */
 const agentBytes = 16 * 1024 ** 2
-/** The agent, and what crun needs while it starts. */
-const agentProcesses = 8
+/**
+ * The agent, which has one thread: the cgroup, which counts what it refuses, holds it and exactly the sandbox's own.
+ * What crun needs while it starts is less than any sandbox may have, and is gone before the first command.
+ */
+const agentProcesses = 1
 
 export const containerLimits = {
   startTimeoutMs: 20_000,

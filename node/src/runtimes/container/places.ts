@@ -16,4 +16,5 @@ export const places = {
   meminfo: join(scratch, 'meminfo'),
   cgroup: join(scratch, 'cgroup'),
   memory: join(scratch, 'memory'),
+  pids: join(scratch, 'pids'),
 } as const

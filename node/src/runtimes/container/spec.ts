@@ -1,3 +1,4 @@
+import { sandboxLimits } from '@atoll/protocol'
 import { agentOpenFiles } from '../agent-limits.ts'
 import type { MachineSpec } from '../driver.ts'
 import { containerLimits } from './limits.ts'
@@ -8,6 +9,8 @@ import { seccompProfile } from './seccomp.ts'
 const idsPerSandbox = 65_536
 /** In the container's user namespace: owner of the agent's cgroup, and of nothing else. */
 export const cgroupOwner = 65_533
+/** By so many the RLIMIT_NPROC of a command exceeds the sandbox's number, which the cgroup enforces and counts. */
+const processesSpare = 2
 
 /** SYS_ADMIN is the agent's, for the host name; it hands it to nobody. All count in the container's own namespace. */
 const agentCapabilities = [
@@ -49,9 +52,9 @@ const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc
 /** OCI spec for crun. Its paths are those of the launcher's private mount namespace. */
 export const ociSpec = (spec: MachineSpec): object => {
   const mapping = [{ containerID: 0, hostID: spec.uidBase, size: idsPerSandbox }]
-  const { processes, openFiles } = spec.limits
-  // The agent's own: it gives each command the limit of the sandbox.
-  const agentFiles = Math.max(openFiles, agentOpenFiles)
+  // The agent's own: it gives each command the limits of the sandbox, which a resize may raise.
+  const agentFiles = Math.max(spec.limits.openFiles, agentOpenFiles)
+  const mostProcesses = sandboxLimits.processes.max + processesSpare
   return {
     ociVersion: '1.0.2',
     process: {
@@ -64,6 +67,7 @@ export const ociSpec = (spec: MachineSpec): object => {
         'LANG=C.UTF-8',
         'ATOLL_CGROUP2_DIR=/.atoll/cgroup',
         'ATOLL_MEMORY_CGROUP_DIR=/.atoll/memory',
+        'ATOLL_PIDS_CGROUP_DIR=/.atoll/pids',
       ],
       capabilities: {
         bounding: agentCapabilities,
@@ -74,7 +78,7 @@ export const ociSpec = (spec: MachineSpec): object => {
       },
       noNewPrivileges: true,
       rlimits: [
-        { type: 'RLIMIT_NPROC', hard: processes, soft: processes },
+        { type: 'RLIMIT_NPROC', hard: mostProcesses, soft: mostProcesses },
         { type: 'RLIMIT_NOFILE', hard: agentFiles, soft: agentFiles },
         { type: 'RLIMIT_CORE', hard: 0, soft: 0 },
       ],
@@ -125,6 +129,12 @@ const mounts = [
     destination: '/.atoll/memory',
     type: 'bind',
     source: places.memory,
+    options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'],
+  },
+  {
+    destination: '/.atoll/pids',
+    type: 'bind',
+    source: places.pids,
     options: ['bind', 'ro', 'nosuid', 'nodev', 'noexec'],
   },
 ]

@@ -80,6 +80,7 @@ const launchOf = (host: ContainerHost, spec: MachineSpec): Launch => {
       ...translation.toHost(limits),
       delegate: { ownerUid: uidBase + cgroupOwner, mountpoint: places.cgroup },
       memoryMountpoint: places.memory,
+      pidsMountpoint: places.pids,
     },
     scratch: places.scratch,
     masks: [{ file: join(directory, 'meminfo'), over: places.meminfo }],
