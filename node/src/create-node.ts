@@ -14,6 +14,7 @@ import { recoverAll } from './machines/recover.ts'
 import { runtimeChoice } from './machines/runtimes.ts'
 import { startTicker } from './machines/tick.ts'
 import { nodeApi } from './node-api.ts'
+import { drainPool } from './pool/drain.ts'
 import { keepPool } from './pool/keep-pool.ts'
 import { emptyPool } from './pool/state.ts'
 import { openRecords } from './records/open.ts'
@@ -84,6 +85,7 @@ export const createNode = async (dependencies: NodeDependencies): Promise<Node> 
     await Promise.allSettled([...context.work.values()].map(({ done }) => done))
     await Promise.allSettled(context.ends.values())
     await keeper?.[Symbol.asyncDispose]()
+    if (keeper !== undefined && options.freePoolAtClose) await drainPool(context)
     for (const { ready } of context.pool.shelves.values())
       for (const { unclaimed } of ready) unclaimed.guest.close(reason)
     for (const live of context.live.values()) live.guest.close(reason)

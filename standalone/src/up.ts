@@ -40,9 +40,11 @@ export const up = async (options: Options, env: NodeJS.ProcessEnv): Promise<void
 
 /** The operator's number is the least that waits, and none at all where it is 0. */
 const withPool = (parts: Parts, pool: number | undefined): Parts => {
-  if (pool === undefined) return parts
+  // Whoever stops it finds nothing of it but the sandboxes; a daemon that was killed leaves the pool to the next.
+  const options = { ...parts.options, freePoolAtClose: true }
+  if (pool === undefined) return { ...parts, options }
   const poolMax = pool === 0 ? 0 : Math.max(pool, defaultOptions.poolMax)
-  return { ...parts, options: { ...parts.options, poolMin: pool, poolMax } }
+  return { ...parts, options: { ...options, poolMin: pool, poolMax } }
 }
 
 /** Loaded when it is wanted: a simulated stack needs nothing of this host. */

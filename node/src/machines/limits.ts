@@ -82,6 +82,8 @@ export interface NodeOptions {
   readonly poolMax: number
   /** Memory of all that wait; null: a tenth of the host's. */
   readonly poolMemoryMib: number | null
+  /** Frees the machines that wait when the daemon is closed; false: the next daemon takes them back. */
+  readonly freePoolAtClose: boolean
   /** Create restores the template's snapshot where the runtime can; false: it boots. */
   readonly templateSnapshots: boolean
   /** Bytes of all snapshots: of users, of stored sandboxes, of templates. */
@@ -106,6 +108,7 @@ export const defaultOptions: NodeOptions = {
   poolMin: 2,
   poolMax: 200,
   poolMemoryMib: null,
+  freePoolAtClose: false,
   templateSnapshots: true,
   snapshotQuotaBytes: 256 * 1024 ** 3,
   frozenKeptMs: 600_000,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Sandbox } from '@atoll/sdk'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { startStack, type Stack } from '../../stack/start-stack.ts'
+import { sandboxFolders, startStack, type Stack } from '../../stack/start-stack.ts'
 import { machineOf } from './machine-of.ts'
 import { orphans } from './orphans.ts'
 
@@ -104,24 +104,32 @@ describe('the pool on gVisor', () => {
     expect(await orphans(stack)).toEqual([])
   })
 
-  for (const how of ['crash', 'stop'] as const)
-    it(`has its members after a ${how} of the daemon`, async () => {
-      await full(stack)
-      const before = waiting(stack).map(({ machineId }) => machineId)
-      await stack[how]()
-      await stack.restart()
-      await full(stack)
-      const after = waiting(stack).map(({ machineId }) => machineId)
-      expect(after.filter((id) => before.includes(id)).length).toBeGreaterThanOrEqual(size - 1)
-      // They are asked for their health first, and a create does not wait for that.
-      await vi.waitFor(
-        async () => {
-          await using sandbox = await stack.atoll.sandboxes.create({ runtime: 'gvisor' })
-          expect(await said(sandbox, 'echo alive')).toBe('alive')
-          expect(before).toContain(machineOf(stack, sandbox.id))
-        },
-        { timeout: fillMs, interval: 200 },
-      )
-      expect(await orphans(stack)).toEqual([])
-    })
+  it('has its members after a crash of the daemon', async () => {
+    await full(stack)
+    const before = waiting(stack).map(({ machineId }) => machineId)
+    await stack.crash()
+    await stack.restart()
+    await full(stack)
+    const after = waiting(stack).map(({ machineId }) => machineId)
+    expect(after.filter((id) => before.includes(id)).length).toBeGreaterThanOrEqual(size - 1)
+    // They are asked for their health first, and a create does not wait for that.
+    await vi.waitFor(
+      async () => {
+        await using sandbox = await stack.atoll.sandboxes.create({ runtime: 'gvisor' })
+        expect(await said(sandbox, 'echo alive')).toBe('alive')
+        expect(before).toContain(machineOf(stack, sandbox.id))
+      },
+      { timeout: fillMs, interval: 200 },
+    )
+    expect(await orphans(stack)).toEqual([])
+  })
+  it('is gone after a stop of the daemon, and fills again with the next one', async () => {
+    await full(stack)
+    expect(await stack.stop()).toBe(0)
+    expect(waiting(stack)).toEqual([])
+    expect(await sandboxFolders(stack.dataFolder)).toEqual([])
+    await stack.restart()
+    await full(stack)
+    expect(await orphans(stack)).toEqual([])
+  })
 })
