@@ -121,7 +121,7 @@ fn start(
         stdio: [null.as_raw_fd(); 3],
         terminal: false,
         cgroup: entrance.as_ref().map(AsRawFd::as_raw_fd),
-        processes_limit: limits.processes,
+        processes_limit: agent.containment.refusals.command_limit(limits.processes),
         open_files_limit: limits.open_files,
         drop_capabilities: agent.drop_capabilities.clone(),
         guard: agent.memory.is_gvisor,

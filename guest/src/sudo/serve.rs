@@ -185,7 +185,7 @@ fn run(
         stdio: [0, 1, 2].map(|index: usize| streams[index].as_raw_fd()),
         terminal: request.terminal,
         cgroup: Some(entrance.as_raw_fd()),
-        processes_limit: limits.processes,
+        processes_limit: agent.containment.refusals.command_limit(limits.processes),
         open_files_limit: limits.open_files,
         drop_capabilities: agent.drop_capabilities.clone(),
         guard: agent.memory.is_gvisor,

@@ -59,6 +59,14 @@ describe.skipIf(skip !== undefined)(`a container's number of processes (${skip ?
     }
   })
 
+  it('is told of what sudo started, too', async () => {
+    await using box = await bench.boot()
+    const bomb = 'import os, signal\nwhile True:\n    if os.fork() == 0: signal.pause()'
+    const { exit, stderr } = await box.run(['sudo', 'python3', '-c', bomb], { timeoutMs: 30_000 })
+    expect(stderr).toContain('Resource temporarily unavailable')
+    expect(exit.limits).toContain('processes')
+  })
+
   it('is told to those alone that lived when a fork was refused', async () => {
     await using box = await bench.boot()
     await box.start('bystander', ['sleep', '30'])
