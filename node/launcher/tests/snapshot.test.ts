@@ -110,6 +110,8 @@ describe.skipIf(host.skip !== undefined)(
       const spec = await drill.spec()
       await using machine = await gvisor.start(spec, signal())
       await machine.freeze(signal())
+      // In its first half second a shim looks every 3 ms whether memory ran out.
+      await sleep(700)
       const before = launchersOf(spec.directory).map(ticksOf)
       await sleep(1_000)
       expect(launchersOf(spec.directory).map(ticksOf)).toEqual(before)
