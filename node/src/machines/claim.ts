@@ -15,13 +15,19 @@ export interface Obtained {
   readonly timings: Record<string, number>
 }
 
+/** What a claim must know. */
+export interface ClaimPlan extends Pick<MachinePlan, 'driver' | 'imageDigest' | 'limits' | 'deadline'> {
+  /** Longest for `prepare` where it takes more than an identity; ms. */
+  readonly prepareMs?: number
+}
+
 /**
  * Takes a frozen machine of the pool and gives it its identity, while the host thaws it and sets limits and
  * deadline. One that fails is destroyed and the next is taken; undefined when there is none.
  */
 export const claim = async (
   context: Context,
-  plan: Pick<MachinePlan, 'driver' | 'imageDigest' | 'limits' | 'deadline'>,
+  plan: ClaimPlan,
   prepare: Prepare,
   signal: AbortSignal,
 ): Promise<Obtained | undefined> => {
@@ -51,14 +57,14 @@ export const claim = async (
 const give = async (
   context: Context,
   unclaimed: Unclaimed,
-  plan: Pick<MachinePlan, 'limits' | 'deadline'>,
+  plan: ClaimPlan,
   prepare: Prepare,
   outer: AbortSignal,
 ): Promise<Obtained> => {
   const { machine } = unclaimed
   const timings: Record<string, number> = {}
   const began = context.clock.monotonic()
-  const signal = AbortSignal.any([outer, AbortSignal.timeout(poolLimits.claimMs)])
+  const signal = AbortSignal.any([outer, AbortSignal.timeout(plan.prepareMs ?? poolLimits.claimMs)])
   using _giveUp = closeOnAbort(signal, unclaimed.guest, `the claim of ${unclaimed.machineId} was given up`)
   const { deadline } = plan
   const dead = machine.exited.then(({ message }) => {
@@ -81,4 +87,7 @@ const give = async (
 
 /** What the next machine would answer as well: what was asked is at fault, not the machine. */
 const isCallers = (error: unknown): boolean =>
-  error instanceof AtollError && error.status < 500 && error.code !== 'not_adopted'
+  error instanceof AtollError &&
+  error.status < 500 &&
+  error.code !== 'not_adopted' &&
+  error.code !== 'canceled'

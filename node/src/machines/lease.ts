@@ -1,7 +1,7 @@
 import { AtollError, type Lease, type LeaseAction } from '@atoll/protocol'
 import type { SandboxRecord } from '../records/sandboxes.ts'
 import { hostDeadlineOf } from './boot.ts'
-import type { Context } from './context.ts'
+import type { Context, Live } from './context.ts'
 import { endedError } from './end.ts'
 import { machineLimits } from './limits.ts'
 import { recordOf } from './present.ts'
@@ -56,4 +56,20 @@ export const changeLease = async (
   const now = recordOf(context, record.id)
   if (now.ended !== null || now.state === 'deleting') throw endedError(now, 'cannot extend')
   transition(context, now, { lease: { ...now.lease, ...change } }, { type: 'lease', data: { ...change } })
+}
+
+/** Never shortened; one that ran out while it was paused begins anew. */
+export const leaseAtResume = (context: Context, { id, ...record }: SandboxRecord): Lease => {
+  const now = context.clock.now()
+  const lease = context.records.sandboxes.get(id)?.lease ?? record.lease
+  return lease.expiresAtMs > now ? lease : { ...lease, expiresAtMs: now + lease.timeoutMs }
+}
+
+/** A lease that was changed on the way to `running` has not reached the host, which was given an older one. */
+export const bindLease = async (context: Context, live: Live, given: Lease): Promise<void> => {
+  const lease = context.records.sandboxes.get(live.id)?.lease
+  if (lease === undefined) return
+  const [wanted, had] = [hostDeadlineOf(lease), hostDeadlineOf(given)]
+  if (wanted.unixMs === had.unixMs && wanted.action === had.action) return
+  await live.machine.setDeadline(wanted.unixMs, wanted.action, AbortSignal.timeout(machineLimits.probeMs))
 }

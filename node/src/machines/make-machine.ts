@@ -42,7 +42,8 @@ export const makeMachine = async (
     timings['layerMs'] = round(context.clock.monotonic() - began)
     await adopting(unclaimed, timings)
   }
-  return await obtain(wanted(runtime, owner), prepare)
+  // As long as its bytes take; the caller's own deadline stands around it.
+  return await obtain({ ...wanted(runtime, owner), prepareMs: machineLimits.captureMs }, prepare)
 }
 
 /** A guest that begins anew starts what its template says; one whose memory came back has it running. */

@@ -17,6 +17,8 @@ export interface ObtainPlan extends Omit<MachinePlan, 'driver' | 'imagePath'> {
   readonly what: string
   /** Boots on these files: neither the pool nor a template can help. */
   readonly disk?: MachineImage
+  /** Longest for `prepare` where it takes more than an identity; ms. */
+  readonly prepareMs?: number
 }
 
 /**

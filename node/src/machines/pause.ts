@@ -94,7 +94,7 @@ const store = async (
   const order = { id: savedId(context, id), owner: 'sandbox', kind: 'memory', after: 'pause' } as const
   stand(live, true)
   try {
-    await run(context, pausing, live, signal)
+    await run(context, live, signal)
     const subject = { record: pausing, live, runtime }
     await putAside(context, subject, order, (captured) => stored(context, record, captured, by), signal)
   } catch (error) {

@@ -1,9 +1,11 @@
 import type { SandboxPatch, SandboxRecord } from '../records/sandboxes.ts'
 import { removeUnnamed } from '../snapshots/remove.ts'
+import { hostDeadlineOf } from './boot.ts'
 import { capture, type Captured, type CaptureOrder, type Subject } from './capture.ts'
 import type { Context, Live } from './context.ts'
 import { watchExit } from './exited.ts'
-import { settleFrozen, stand, thaw } from './freeze.ts'
+import { settleFrozen, stand } from './freeze.ts'
+import { leaseAtResume } from './lease.ts'
 import { machineLimits } from './limits.ts'
 import { type EventContent, transitionFrom } from './transition.ts'
 
@@ -42,13 +44,19 @@ export const putAside = async (
  * Lets a machine run that is to be captured: one that was paused frozen, or that the host froze at its deadline.
  * Its user code runs for the moment until its processes stand still.
  */
-export const run = async (
-  context: Context,
-  record: SandboxRecord,
-  live: Live,
-  signal: AbortSignal,
-): Promise<void> => {
-  if ((await live.machine.state(signal)) === 'frozen') await thaw(context, record, live)
+export const run = async (context: Context, live: Live, signal: AbortSignal): Promise<void> => {
+  if ((await live.machine.state(signal)) !== 'frozen') return
+  // Not its lease's end, which may have passed: that would kill or freeze what is being saved.
+  const until = context.clock.now() + machineLimits.captureMs + machineLimits.hostDeadlineGraceMs
+  await live.machine.setDeadline(until, 'freeze', signal)
+  await live.machine.thaw(signal)
+}
+
+const setHostDeadline = async (context: Context, live: Live): Promise<void> => {
+  const lease = context.records.sandboxes.get(live.id)?.lease
+  if (lease === undefined || lease.expiresAtMs <= context.clock.now()) return
+  const { unixMs, action } = hostDeadlineOf(lease)
+  await live.machine.setDeadline(unixMs, action, AbortSignal.timeout(machineLimits.probeMs))
 }
 
 /** As it was before: it runs, or is frozen again. Who deletes it meanwhile has it. */
@@ -77,11 +85,20 @@ export const backToFormer = async (
   transitionFrom(
     context,
     now,
-    { state: 'running', depth: null, pausedAtMs: null, stateDeadlineMs: null },
+    {
+      state: 'running',
+      ...(former.depth === 'frozen' ? { lease: leaseAtResume(context, former) } : {}),
+      depth: null,
+      pausedAtMs: null,
+      stateDeadlineMs: null,
+    },
     { type: now.state === 'stopping' ? 'stop_failed' : 'pause_failed', data: { because } },
   )
   stand(live, false)
   live.lastHeldMs = context.clock.now()
+  await setHostDeadline(context, live).catch((fault: unknown) =>
+    context.logger.error({ sandbox: id, err: fault }, 'the host was not told when a sandbox ends'),
+  )
   // Its machine may have ended meanwhile: then that is recorded now.
   watchExit(context, live)
 }

@@ -7,6 +7,7 @@ import type { Context } from './context.ts'
 import { watchExit } from './exited.ts'
 import { liveOfRecord, stand, thaw } from './freeze.ts'
 import { inLine } from './line.ts'
+import { bindLease, leaseAtResume } from './lease.ts'
 import { machineLimits } from './limits.ts'
 import { openFor } from './make-machine.ts'
 import { restoreCopy } from './restore-copy.ts'
@@ -35,13 +36,6 @@ const resumeRefused = ({ id, state }: SandboxRecord): AtollError =>
     ...(state === 'stopped' ? { remedy: 'start it: its memory was not kept' } : {}),
   })
 
-/** Never shortened; one that ran out while it was paused begins anew. */
-const leaseAtResume = (context: Context, { id, ...record }: SandboxRecord): Lease => {
-  const now = context.clock.now()
-  const lease = context.records.sandboxes.get(id)?.lease ?? record.lease
-  return lease.expiresAtMs > now ? lease : { ...lease, expiresAtMs: now + lease.timeoutMs }
-}
-
 const running = (context: Context, lease: Lease) =>
   ({
     state: 'running',
@@ -54,7 +48,8 @@ const running = (context: Context, lease: Lease) =>
 
 const thawFrozen = async (context: Context, record: SandboxRecord, by: string): Promise<void> => {
   const live = liveOfRecord(context, record, 'cannot resume')
-  await thaw(context, { ...record, lease: leaseAtResume(context, record) }, live)
+  const lease = leaseAtResume(context, record)
+  await thaw(context, { ...record, lease }, live)
   try {
     transitionFrom(context, record, running(context, leaseAtResume(context, record)), {
       type: 'resumed',
@@ -67,6 +62,7 @@ const thawFrozen = async (context: Context, record: SandboxRecord, by: string): 
   }
   live.lastHeldMs = context.clock.now()
   stand(live, false)
+  await bindLease(context, live, lease)
 }
 
 const restoreStored = async (
@@ -122,6 +118,7 @@ const restoreStored = async (
     unclaimed.own(record.id)
     context.live.set(record.id, live)
     watchExit(context, live)
+    await bindLease(context, live, lease)
   } catch (error) {
     stayPaused(context, resuming, error)
     throw error

@@ -72,7 +72,7 @@ const keepDisk = async (
   if (live !== undefined) {
     stand(live, true)
     try {
-      await run(context, record, live, signal)
+      await run(context, live, signal)
       await endProcesses(context, live, signal)
     } catch (error) {
       // The disk is kept whatever its processes do; a guest that does not answer must not hold up its end.
@@ -113,7 +113,7 @@ const saveDisk = async (
   try {
     const reached = live ?? liveOfRecord(context, record, 'cannot stop')
     stand(reached, true)
-    await run(context, stopping, reached, signal)
+    await run(context, reached, signal)
     await endProcesses(context, reached, signal)
     await putAside(context, { record: stopping, live: reached, runtime }, order, settle, signal)
   } catch (error) {

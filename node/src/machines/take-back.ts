@@ -15,12 +15,14 @@ import { transition } from './transition.ts'
  */
 export const takeBack = async (context: Context, record: SandboxRecord, machine: Machine): Promise<void> => {
   const live = liveOf(context, record.id, machine)
-  if (record.state === 'paused') await keepFrozen(context, record, live)
+  // Also one on its way to disk: nobody was told anything else than that it is paused.
+  const isPaused = record.state === 'paused' || record.depth === 'frozen'
+  if (isPaused) await keepFrozen(context, record, live)
   else await letRun(context, record, live)
   context.live.set(record.id, live)
   watchExit(context, live)
   // A guest that does not answer now is no reason to end what may hold someone's work; its state says so.
-  const fault = record.state === 'paused' ? undefined : await probeGuest(context, record, live)
+  const fault = isPaused ? undefined : await probeGuest(context, record, live)
   const current = context.records.sandboxes.get(record.id)
   if (current?.state !== record.state) return
   const data = {
@@ -32,8 +34,8 @@ export const takeBack = async (context: Context, record: SandboxRecord, machine:
     current,
     {
       machine: machine.record,
-      ...(record.state === 'paused'
-        ? {}
+      ...(isPaused
+        ? { state: 'paused', stateDeadlineMs: null }
         : { state: 'running', depth: null, pausedAtMs: null, stateDeadlineMs: null }),
     },
     { type: 'recovered', data },
