@@ -132,17 +132,17 @@ const bury = (context: Context, id: string, ending: Ending, receipt: Receipt): v
   context.records.leases.clear(id)
 }
 
-/** Refuses what needs a living sandbox, with the recorded cause (invariant 2). */
-export const endedError = (record: SandboxRecord, act: string): AtollError =>
-  new AtollError(
-    'sandbox_ended',
-    `${act} ${record.id}: it ended (${record.ended?.cause ?? 'fault'}): ${record.ended?.message ?? ''}`,
-    {
-      sandboxState: record.state,
-      details: {
-        cause: record.ended?.cause ?? null,
-        by: record.ended?.by ?? null,
-        endedAtMs: record.ended?.atMs ?? null,
-      },
+/** Refuses what needs a living sandbox, with the recorded cause (invariant 2): also while it is torn down. */
+export const endedError = (record: SandboxRecord, act: string): AtollError => {
+  const end = record.ended ?? record.ending
+  const how = record.ended === null ? 'it is being deleted' : 'it ended'
+  const why = end === null ? ': no cause was recorded' : ` (${end.cause}): ${end.message}`
+  return new AtollError('sandbox_ended', `${act} ${record.id}: ${how}${why}`, {
+    sandboxState: record.state,
+    details: {
+      cause: end?.cause ?? null,
+      by: end?.by ?? null,
+      endedAtMs: record.ended?.atMs ?? null,
     },
-  )
+  })
+}
