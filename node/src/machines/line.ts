@@ -39,10 +39,12 @@ export const inLine = <Result>(
       ),
     )
   const result = settled(last?.result).then(() => turn(context, id, operation, act))
-  const line = { name: operation.name, result, waiting }
-  context.lines.set(id, line)
+  context.lines.set(id, { name: operation.name, result, waiting })
+  // Whoever is last counts the operations before it that are not over, not those that there ever were.
   const leave = (): void => {
-    if (context.lines.get(id) === line) context.lines.delete(id)
+    const now = context.lines.get(id)
+    if (now === undefined || now.waiting === 0) context.lines.delete(id)
+    else context.lines.set(id, { ...now, waiting: now.waiting - 1 })
   }
   result.then(leave, leave)
   return result
