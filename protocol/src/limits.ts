@@ -37,6 +37,8 @@ export const limits = {
   timeoutMinMs: 1_000,
   timeoutMaxMs: 30 * 86_400_000,
   timeoutDefaultMs: 3_600_000,
+  /** Until a template's ready command succeeds, ms: less than the node gives the whole way to running. */
+  readyTimeoutMaxMs: 50_000,
 } as const
 
 /** Limits of one sandbox: defaults and what may be asked. */

@@ -34,7 +34,7 @@ export const stepSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('ready'),
     argv: z.array(z.string()).min(1),
-    timeoutMs: z.int().min(1).default(30_000),
+    timeoutMs: z.int().min(1).max(limits.readyTimeoutMaxMs).default(30_000),
   }),
 ])
 export type Step = z.infer<typeof stepSchema>
@@ -74,6 +74,7 @@ export const imageConfigSchema = z.object({
   user: z.string().default('root'),
   workdir: z.string().default('/'),
   start: z.array(z.string()).nullable().default(null),
+  /** No maximum: it comes from a step, and a template built before the step had one stays readable. */
   ready: z
     .object({ argv: z.array(z.string()), timeoutMs: z.int() })
     .nullable()

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AtollError, type NodeSandboxSpec, type Process, processSchema } from '@atoll/protocol'
+import { AtollError, limits, type NodeSandboxSpec, type Process, processSchema } from '@atoll/protocol'
 import { jsonBody } from '../guest/calls.ts'
 import type { GuestConnection } from '../guest/connection.ts'
 import { readJson } from '../guest/read-json.ts'
@@ -19,7 +19,9 @@ export const runStartCommand = async (
 ): Promise<void> => {
   if (start !== null) await begin(guest, startProcessId, start, 'keep', signal)
   if (ready === null) return
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(ready.timeoutMs)])
+  // A template may be older than the limit; beyond it the creation would end first and not say why.
+  const withinMs = Math.min(ready.timeoutMs, limits.readyTimeoutMaxMs)
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(withinMs)])
   let last = 'it was never run'
   for (let attempt = 0; ; attempt++) {
     try {
@@ -33,7 +35,7 @@ export const runStartCommand = async (
       if (!deadline.aborted) throw error
       throw new AtollError(
         'exec_failed',
-        `cannot start ${id}: its template's ready command (${ready.argv[0]}) did not succeed within ${ready.timeoutMs} ms; ${last}; mend the template's start or ready command`,
+        `cannot start ${id}: its template's ready command (${ready.argv[0]}) did not succeed within ${withinMs} ms; ${last}; mend the template's start or ready command`,
         { cause: error },
       )
     }
