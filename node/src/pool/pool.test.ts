@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { DatabaseSync } from 'node:sqlite'
 import { makeId } from '@atoll/protocol'
 import { describe, expect, it, vi } from 'vitest'
@@ -9,17 +10,22 @@ import { runIn, type TestNode, testNode, testSpec } from '../machines/test-node.
 import { openRecords } from '../records/open.ts'
 import type { Machine, RuntimeDriver } from '../runtimes/driver.ts'
 import { simulatedDriver } from '../runtimes/simulated/driver.ts'
+import { poolLimits } from './limits.ts'
 
 const pooled = (change: Partial<NodeOptions> = {}): { options: Partial<NodeOptions> } => ({
   options: { poolMax: 3, templateSnapshots: true, ...change },
 })
 
 /** What node.db says of the pool, by a second connection: the daemon's own stays its own. */
-const rows = (test: TestNode): { machineId: string; role: string }[] => {
+const rows = (test: TestNode): { machineId: string; role: string; key: string }[] => {
   const database = new DatabaseSync(join(test.folder, 'node.db'), { readOnly: true })
   try {
-    const found = database.prepare('SELECT machine_id, role FROM pool ORDER BY machine_id').all()
-    return found.map((row) => ({ machineId: String(row['machine_id']), role: String(row['role']) }))
+    const found = database.prepare('SELECT machine_id, role, key FROM pool ORDER BY machine_id').all()
+    return found.map((row) => ({
+      machineId: String(row['machine_id']),
+      role: String(row['role']),
+      key: String(row['key']),
+    }))
   } finally {
     database.close()
   }
@@ -133,6 +139,20 @@ describe('the pool', () => {
     expect(members(poor)).toEqual([])
     await expectNothingLost(poor)
   })
+
+  it('is not filled by whoever asks for ever other disk sizes', async () => {
+    await using test = await testNode(pooled({ poolMax: 200 }))
+    const keys = () => new Set(rows(test).map(({ key }) => key))
+    for (let size = 0; size < poolLimits.shelves + 4; size++) {
+      const spec = testSpec()
+      await test.node.create({ ...spec, limits: { ...spec.limits, diskMib: 1_000 + size } })
+    }
+    await expect.poll(() => keys().size, { timeout: 20_000 }).toBeGreaterThan(1)
+    await expect.poll(() => keys().size <= poolLimits.shelves, { timeout: 20_000 }).toBe(true)
+    await sleep(2_000)
+    expect(keys().size).toBeLessThanOrEqual(poolLimits.shelves)
+    expect([...keys()].some((key) => key.endsWith(`/${1_000}`))).toBe(false)
+  }, 60_000)
 
   it('replaces a member that died', async () => {
     await using test = await testNode(pooled())

@@ -21,16 +21,20 @@ export const wantedOf = (context: Context, hostIsLow: boolean): Wanted[] => {
   const shelves = [...pool.shelves.values()].toSorted((one, other) => other.lastWantedMs - one.lastWantedMs)
   let budgetBytes = budgetOf(context)
   let places = options.poolMax
-  return shelves.map((shelf) => {
-    if (hostIsLow) return { shelf, members: 0, blanks: 0 }
+  return shelves.map((shelf, rank) => {
     const least = minimumOf(context, shelf)
+    // Whoever asks for ever other disk sizes has the last few of them waiting, not all.
+    if (hostIsLow || (least === 0 && rank >= poolLimits.shelves)) return { shelf, members: 0, blanks: 0 }
     const each = memberBytesOf(shelf)
     const affordable = Math.max(least, Math.floor(Math.max(0, budgetBytes) / each))
     const members = Math.min(places, affordable, Math.max(least, peakOf(context, shelf)))
     places -= members
     budgetBytes -= members * each
-    const isInUse = least > 0 || shelf.demand.size > 0
-    return { shelf, members, blanks: options.poolMax > 0 && isInUse ? poolLimits.blanks : 0 }
+    const isInUse = options.poolMax > 0 && (least > 0 || shelf.demand.size > 0)
+    const isFirst = rank === 0 || least > 0
+    const blanks = isInUse && (isFirst || budgetBytes > 0) ? poolLimits.blanks : 0
+    budgetBytes -= blanks * each
+    return { shelf, members, blanks }
   })
 }
 
