@@ -14,6 +14,7 @@ export const burst: Benchmark = {
   async run({ url, apiKey, dataFolder, log }) {
     const atoll = new Atoll({ baseUrl: url, apiKey })
     await using running = await atoll.sandboxes.create({ runtime: 'gvisor' })
+    await allow(url, apiKey, running.info.project)
     const commands: number[] = []
     for (let index = 0; index < 20; index++) commands.push(await timed(() => running.run(['node', '-v'])))
     const baseline = row('node -v in a running sandbox', 'ms', commands)
@@ -33,6 +34,18 @@ export const burst: Benchmark = {
     }
     return rows
   },
+}
+
+/** As many sandboxes at a time as there are, of one CPU each: more than a project has by default. */
+const allow = async (url: string, apiKey: string, project: string): Promise<void> => {
+  const answer = await fetch(`${url}/v1/projects/${project}`, {
+    method: 'PATCH',
+    headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      quota: { sandboxes: count + 1, cpuMillis: (count + 1) * 1_000, memoryMib: (count + 1) * 1_024 },
+    }),
+  })
+  if (!answer.ok) throw new Error(`cannot raise the quota: ${await answer.text()}`)
 }
 
 const all = async (
