@@ -85,9 +85,9 @@ const give = async (
   return { unclaimed, timings }
 }
 
+/** What the machine itself answers, though the table takes it for the caller's: it died, or is too slow. */
+const ofTheMachine: ReadonlySet<string> = new Set(['not_adopted', 'canceled', 'sandbox_ended'])
+
 /** What the next machine would answer as well: what was asked is at fault, not the machine. */
 const isCallers = (error: unknown): boolean =>
-  error instanceof AtollError &&
-  error.status < 500 &&
-  error.code !== 'not_adopted' &&
-  error.code !== 'canceled'
+  error instanceof AtollError && error.status < 500 && !ofTheMachine.has(error.code)
