@@ -52,13 +52,6 @@ export const run = async (context: Context, live: Live, signal: AbortSignal): Pr
   await live.machine.thaw(signal)
 }
 
-const setHostDeadline = async (context: Context, live: Live): Promise<void> => {
-  const lease = context.records.sandboxes.get(live.id)?.lease
-  if (lease === undefined || lease.expiresAtMs <= context.clock.now()) return
-  const { unixMs, action } = hostDeadlineOf(lease)
-  await live.machine.setDeadline(unixMs, action, AbortSignal.timeout(machineLimits.probeMs))
-}
-
 /** As it was before: it runs, or is frozen again. Who deletes it meanwhile has it. */
 export const backToFormer = async (
   context: Context,
@@ -101,4 +94,11 @@ export const backToFormer = async (
   )
   // Its machine may have ended meanwhile: then that is recorded now.
   watchExit(context, live)
+}
+
+const setHostDeadline = async (context: Context, live: Live): Promise<void> => {
+  const lease = context.records.sandboxes.get(live.id)?.lease
+  if (lease === undefined || lease.expiresAtMs <= context.clock.now()) return
+  const { unixMs, action } = hostDeadlineOf(lease)
+  await live.machine.setDeadline(unixMs, action, AbortSignal.timeout(machineLimits.probeMs))
 }
